@@ -1,0 +1,1 @@
+"""The four roles: their prompts and their grants."""

@@ -1,0 +1,1 @@
+"""The pure core: events, state, rules. No I/O, no clock, no randomness."""

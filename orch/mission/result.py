@@ -1,0 +1,206 @@
+"""What a run comes to: the `result` of the contract, and the exit code that a CI job can trust.
+
+Both come from the final state alone: a transient error that was healed leaves no trace in them.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from orch.mission import brief, seal
+from orch.mission.events import (
+    Blocker,
+    MissionId,
+    Outcome,
+    SessionId,
+    StopSignal,
+    Usage,
+)
+from orch.mission.state import (
+    ItemStatus,
+    MissionState,
+    Spending,
+    listed_items,
+    open_issues,
+)
+from orch.mission.transcript import Frozen
+
+EXIT_CODES: Mapping[Outcome, int] = {
+    Outcome.SEALED: 0,
+    Outcome.UNSEALED: 1,
+    Outcome.BLOCKED: 3,
+    Outcome.LIMIT: 4,
+    Outcome.STAGNATED: 5,
+    Outcome.ANSWERED: 6,
+    Outcome.ERROR: 70,
+    Outcome.DISK: 74,
+    Outcome.PROVIDER: 75,
+    Outcome.AUTH: 77,
+    Outcome.STOPPED: 143,
+}
+"""The contract's table; `exit_code` knows its two exceptions."""
+
+RETRYABLE = frozenset({Outcome.DISK, Outcome.PROVIDER, Outcome.STOPPED, Outcome.LIMIT, Outcome.BLOCKED})
+"""Outcomes after which `orch resume` can help without a change to the goal or the code."""
+
+
+class Count(Frozen):
+    """How many of a total are done."""
+
+    done: int
+    total: int
+
+
+class IssueCount(Frozen):
+    """Issues by whether they are open."""
+
+    open: int
+    closed: int
+
+
+class Verified(Frozen):
+    """One command that orch itself ran at the seal."""
+
+    command: str
+    exit_code: int
+    duration_s: float
+    tree: str
+
+
+class Denial(Frozen):
+    """A tool call that a role was not granted."""
+
+    session: SessionId
+    tool: str
+    reason: str
+
+
+class UsageReport(Usage):
+    """Usage of the whole mission, and who spent it."""
+
+    by_model: dict[str, Usage]
+    by_role: dict[str, Usage]
+
+
+class Result(Frozen):
+    """The contract's `result`; the last line of `stream-json`, and `result.json`."""
+
+    type: Literal["result"] = "result"
+    subtype: Outcome
+    is_error: bool
+    exit_code: int
+    retryable: bool
+    mission: MissionId | None
+    goal: str
+    resume: str | None
+    todo: Count
+    issues: IssueCount
+    blockers: tuple[Blocker, ...]
+    verification: tuple[Verified, ...]
+    red_before: tuple[str, ...]
+    files_changed: tuple[str, ...]
+    permission_denials: tuple[Denial, ...]
+    usage: UsageReport
+    num_sessions: int
+    num_turns: int
+    num_retries: int
+    duration_s: float
+    sandbox: Literal["none"] = "none"
+    result: str
+
+
+def exit_code(state: MissionState, outcome: Outcome) -> int:
+    """Return the process's exit code for a run that ended as `outcome`."""
+    if outcome is Outcome.STOPPED and state.stopped_by is StopSignal.INTERRUPT:
+        return 130
+    if outcome is Outcome.ANSWERED and state.answer_only:
+        return 0
+    return EXIT_CODES[outcome]
+
+
+def summarise(state: MissionState, resume: str | None) -> Result:
+    """Return the result of a mission whose run is over. `resume` is a line that works when pasted."""
+    outcome = state.outcome or Outcome.ERROR
+    closed = outcome in (Outcome.SEALED, Outcome.ANSWERED)
+    issues = open_issues(state)
+    items = listed_items(state)
+    return Result(
+        subtype=outcome,
+        is_error=not closed,
+        exit_code=exit_code(state, outcome),
+        retryable=outcome in RETRYABLE,
+        mission=state.mission or None,
+        goal=state.goal,
+        resume=None if closed else resume,
+        todo=Count(done=sum(1 for i in items if i.status is ItemStatus.COMPLETED), total=len(items)),
+        issues=IssueCount(open=len(issues), closed=len(state.issues) - len(issues)),
+        blockers=() if closed else _blockers(state),
+        verification=tuple(
+            Verified(command=v.command, exit_code=v.exit_code, duration_s=v.duration_s, tree=v.tree)
+            for v in state.verified
+        ),
+        red_before=state.red_before,
+        files_changed=state.changed,
+        permission_denials=tuple(
+            Denial(session=d.session, tool=d.tool, reason=d.reason) for d in state.denials
+        ),
+        usage=usage_report(state.spending),
+        num_sessions=len(state.sessions),
+        num_turns=state.num_turns,
+        num_retries=state.num_retries,
+        duration_s=round(state.duration_s, 3),
+        result=report(state),
+    )
+
+
+def _blockers(state: MissionState) -> tuple[Blocker, ...]:
+    return state.end_blockers or seal.blockers(state)
+
+
+def usage_report(spending: Spending) -> UsageReport:
+    """Return the spending in the contract's shape."""
+    return UsageReport(
+        **spending.total.model_dump(), by_model=dict(spending.by_model), by_role=dict(spending.by_role)
+    )
+
+
+def report(state: MissionState) -> str:
+    """Return the closing report: the Commander's summary or answer, else one from the journal."""
+    if state.outcome in (Outcome.SEALED, Outcome.ANSWERED) and state.ending.strip():
+        return state.ending
+    lines = [state.ending] if state.ending else []
+    for item in listed_items(state):
+        reason = f": {item.reason}" if item.reason and item.status is not ItemStatus.COMPLETED else ""
+        lines.append(f"- {item.spec.id} ({item.spec.title}) {item.status}{reason}")
+    lines += [f"- open issue {i.id}: {i.text.splitlines()[0] if i.text else ''}" for i in open_issues(state)]
+    if state.changed:
+        lines.append(f"Changed: {', '.join(state.changed)}")
+    if red := brief.red_before_line(state):
+        lines.append(red)
+    return "\n".join(lines)
+
+
+def nothing_started(goal: str, outcome: Outcome, code: int, text: str) -> Result:
+    """Return the result of a command that could not start a mission."""
+    nothing = Spending()
+    return Result(
+        subtype=outcome,
+        is_error=True,
+        exit_code=code,
+        retryable=False,
+        mission=None,
+        goal=goal,
+        resume=None,
+        todo=Count(done=0, total=0),
+        issues=IssueCount(open=0, closed=0),
+        blockers=(),
+        verification=(),
+        red_before=(),
+        files_changed=(),
+        permission_denials=(),
+        usage=usage_report(nothing),
+        num_sessions=0,
+        num_turns=0,
+        num_retries=0,
+        duration_s=0.0,
+        result=text,
+    )

@@ -1,0 +1,325 @@
+"""What is known of a mission, and what can be asked of it.
+
+`MissionState` is the sum of its journal: frozen, made by `orch.mission.reduce` alone, the same live, after
+a resume and in a reader. The questions here are pure functions of it; the decisions that follow from the
+answers are in `orch.mission.decide`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orch.mission.events import (
+    Blocker,
+    BlockerKind,
+    EvidenceId,
+    EvidenceRecorded,
+    IssueId,
+    IssueSource,
+    ItemId,
+    ItemOrigin,
+    ItemSpec,
+    MissionId,
+    Outcome,
+    PermissionDenied,
+    Role,
+    SessionId,
+    SessionOutcome,
+    StopSignal,
+    Usage,
+    VerificationFinished,
+    VerificationPhase,
+)
+from orch.mission.transcript import History, ToolCall
+
+
+class MissionStatus(StrEnum):
+    """Where a mission is."""
+
+    NEW = "new"  # nothing happened yet
+    RUNNING = "running"  # a run is on, or was when it crashed
+    ENDED = "ended"  # a run ended without a seal; resumable
+    CLOSED = "closed"  # sealed or answered: absorbing
+
+
+class ItemStatus(StrEnum):
+    """Where an item is."""
+
+    PENDING = "pending"  # waits for dependencies, files or a slot
+    WORKING = "working"  # a Worker has it
+    SUBMITTED = "submitted"  # waits for its setup and a Reviewer
+    REVIEWING = "reviewing"  # a Reviewer has it
+    REJECTED = "rejected"  # goes back to a Worker
+    COMPLETED = "completed"  # approved with fresh evidence: absorbing
+    FAILED = "failed"  # given up for this run
+    BLOCKED = "blocked"  # something it depends on will not come
+    DROPPED = "dropped"  # off the list: absorbing
+
+
+NO_MISSION = MissionId("")
+NOTHING_SPENT = Usage(cost_usd=0.0)
+OPEN = frozenset(
+    {
+        ItemStatus.PENDING,
+        ItemStatus.WORKING,
+        ItemStatus.SUBMITTED,
+        ItemStatus.REVIEWING,
+        ItemStatus.REJECTED,
+    }
+)
+LOST = frozenset({ItemStatus.FAILED, ItemStatus.BLOCKED, ItemStatus.DROPPED})
+
+
+class SessionStatus(StrEnum):
+    """Where a session is."""
+
+    RUNNING = "running"  # it owes the next turn
+    IDLE = "idle"  # it stopped calling tools and waits for a message
+    ENDED = "ended"  # absorbing
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of the list.
+
+    `rejections` counts in the Worker's present conversation, `restarts` the sessions that broke; with
+    `last_chance` a fresh Worker has it after too many rejections.
+    """
+
+    spec: ItemSpec
+    origin: ItemOrigin
+    status: ItemStatus = ItemStatus.PENDING
+    extra_files: tuple[str, ...] = ()
+    worker: SessionId | None = None
+    reviewer: SessionId | None = None
+    rejections: int = 0
+    restarts: int = 0
+    last_chance: bool = False
+    reviewers: int = 0
+    leased: bool = False
+    setup_done: bool = False
+    evidence: tuple[EvidenceId, ...] = ()
+    kind: BlockerKind = BlockerKind.ITEM
+    reason: str = ""
+    moved_seq: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that belong to the item: the plan's, and those its setup made."""
+        return self.spec.files + self.extra_files
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One conversation. `open_calls` are called and not finished; `seen` is what it knows of files."""
+
+    id: SessionId
+    role: Role
+    model: str
+    title: str
+    started: str
+    started_seq: int
+    item: ItemId | None = None
+    status: SessionStatus = SessionStatus.RUNNING
+    messages: History = ()
+    open_turn: bool = False
+    open_calls: tuple[ToolCall, ...] = ()
+    called: frozenset[str] = frozenset()
+    turns: int = 0
+    turns_since_wake: int = 0
+    nudged: bool = False
+    wrote: bool = False
+    seen: Mapping[str, str | None] = field(default_factory=dict)
+    usage: Usage = NOTHING_SPENT
+    last_activity: str = ""
+    doing: str = ""
+    told_seq: int = 0
+    outcome: SessionOutcome | None = None
+    kind: BlockerKind | None = None
+    reason: str = ""
+    ended_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something that is wrong; `told` once its Worker has been told."""
+
+    id: IssueId
+    source: IssueSource
+    text: str
+    path: str | None
+    item: ItemId | None
+    command: str | None
+    opened_seq: int
+    is_open: bool = True
+    told: bool = False
+    closed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """orch's own run of commands; complete when every command has a result."""
+
+    phase: VerificationPhase
+    commands: tuple[str, ...]
+    results: tuple[VerificationFinished, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every command has run to its end."""
+        return len(self.results) == len(self.commands)
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Usage by who spent it; keys are model and role names."""
+
+    total: Usage = NOTHING_SPENT
+    by_model: Mapping[str, Usage] = field(default_factory=dict)
+    by_role: Mapping[str, Usage] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MissionState:
+    """Everything the journal says. `files` are the hashes orch knows, `intents` the writes under way."""
+
+    mission: MissionId = NO_MISSION
+    goal: str = ""
+    orch_version: str = ""
+    models: Mapping[Role, str] = field(default_factory=dict)
+    max_parallel: int = 1
+    max_turns: int = 1
+    answer_only: bool = False
+    demo: bool = False
+    status: MissionStatus = MissionStatus.NEW
+    outcome: Outcome | None = None
+    ending: str = ""
+    stopped_by: StopSignal | None = None
+    end_blockers: tuple[Blocker, ...] = ()
+    items: Mapping[ItemId, Item] = field(default_factory=dict)
+    sessions: Mapping[SessionId, Session] = field(default_factory=dict)
+    issues: Mapping[IssueId, Issue] = field(default_factory=dict)
+    evidence: Mapping[EvidenceId, EvidenceRecorded] = field(default_factory=dict)
+    commander: SessionId | None = None
+    plan_accepted: bool = False
+    verify: tuple[str, ...] = ()
+    settings_verify: tuple[str, ...] = ()
+    baseline_due: bool = False
+    red_before: tuple[str, ...] = ()
+    verification: Verification | None = None
+    verified: tuple[VerificationFinished, ...] = ()
+    seal_summary: str = ""
+    seal_asked: bool = False
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    first_seen: Mapping[str, str | None] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    intents: Mapping[str, str | None] = field(default_factory=dict)
+    denials: tuple[PermissionDenied, ...] = ()
+    stagnations: int = 0
+    moved: str = ""
+    question: str = ""
+    spending: Spending = field(default_factory=Spending)
+    num_turns: int = 0
+    num_retries: int = 0
+    duration_s: float = 0.0
+    run_started: str = ""
+    started: str = ""
+    seq: int = 0
+    ts: str = ""
+
+
+def open_items(state: MissionState) -> tuple[Item, ...]:
+    """Items that are neither done nor lost."""
+    return tuple(item for item in state.items.values() if item.status in OPEN)
+
+
+def listed_items(state: MissionState) -> tuple[Item, ...]:
+    """Items that count as TODO: all but the dropped."""
+    return tuple(item for item in state.items.values() if item.status is not ItemStatus.DROPPED)
+
+
+def open_issues(state: MissionState) -> tuple[Issue, ...]:
+    """Issues that are not closed, in the order they were opened."""
+    return tuple(issue for issue in state.issues.values() if issue.is_open)
+
+
+def issues_of(state: MissionState, item: ItemId) -> tuple[Issue, ...]:
+    """The open issues of one item."""
+    return tuple(issue for issue in open_issues(state) if issue.item == item)
+
+
+def live_sessions(state: MissionState) -> tuple[Session, ...]:
+    """Sessions that are not over."""
+    return tuple(s for s in state.sessions.values() if s.status is not SessionStatus.ENDED)
+
+
+def running_sessions(state: MissionState) -> tuple[Session, ...]:
+    """Sessions that owe a turn."""
+    return tuple(s for s in state.sessions.values() if s.status is SessionStatus.RUNNING)
+
+
+def free_slots(state: MissionState) -> int:
+    """How many more sessions may work now. The Commander needs no slot."""
+    taken = sum(1 for s in running_sessions(state) if s.role is not Role.COMMANDER)
+    return max(0, state.max_parallel - taken)
+
+
+def held_files(state: MissionState) -> Mapping[str, ItemId]:
+    """Which item holds which file."""
+    return {path: item.spec.id for item in state.items.values() if item.leased for path in item.files}
+
+
+def owner_of(state: MissionState, path: str) -> Item | None:
+    """The item that a file belongs to: the last on the list that names it and was not dropped."""
+    owner = None
+    for item in listed_items(state):
+        if path in item.files:
+            owner = item
+    return owner
+
+
+def plan_files(state: MissionState) -> tuple[str, ...]:
+    """Every file of the plan, sorted."""
+    return tuple(sorted({path for item in listed_items(state) for path in item.files}))
+
+
+def tree_paths(state: MissionState) -> tuple[str, ...]:
+    """The files that `tree` speaks of: the plan's and all that were changed, sorted."""
+    return tuple(sorted({*plan_files(state), *state.changed}))
+
+
+def tree_hash(files: Mapping[str, str | None]) -> str:
+    """sha256 over the sorted (path, sha256) of `files`; an absent file counts as absent."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path}\0{files[path] or 'absent'}\n".encode())
+    return digest.hexdigest()
+
+
+def known_tree(state: MissionState) -> str:
+    """The tree as orch knows it, without looking at the disk."""
+    return tree_hash({path: state.files.get(path) for path in tree_paths(state)})
+
+
+def seal_commands(state: MissionState) -> tuple[str, ...]:
+    """What must exit 0 on the final tree: the plan's commands, or each distinct check in their place."""
+    if state.verify:
+        return state.verify
+    return distinct(i.spec.check for i in listed_items(state) if i.spec.check)
+
+
+def distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """`texts` without repetitions, in their order."""
+    return tuple(dict.fromkeys(texts))
+
+
+def fingerprint(state: MissionState) -> str:
+    """What moves when a mission makes progress: items open and completed, open issues, the tree.
+
+    Failed items do not count: a list that only grows by failures has not moved.
+    """
+    alive = OPEN | {ItemStatus.COMPLETED}
+    items = "\n".join(f"{i.spec.id} {i.status}" for i in state.items.values() if i.status in alive)
+    issues = "\n".join(f"{i.item} {i.path} {i.command} {i.text}" for i in open_issues(state))
+    return hashlib.sha256(f"{items}\0{issues}\0{known_tree(state)}".encode()).hexdigest()[:16]

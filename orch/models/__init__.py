@@ -1,0 +1,1 @@
+"""Who answers: the wires to model endpoints."""

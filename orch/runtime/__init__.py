@@ -1,0 +1,1 @@
+"""What makes a mission happen: sessions, verification, shutdown."""

@@ -1,0 +1,1 @@
+"""What lies under .opencode/: journal, leases, views."""
