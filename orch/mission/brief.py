@@ -4,7 +4,7 @@ A Worker's or Reviewer's first message states its item verbatim (id, title, file
 anything about other items, which appear by id, title and files alone.
 """
 
-from orch.mission.events import ItemSpec, StagnationStage
+from orch.mission.events import ItemSpec, Role, SessionOutcome, StagnationStage
 from orch.mission.state import (
     Item,
     ItemStatus,
@@ -38,8 +38,6 @@ def item_text(spec: ItemSpec) -> str:
         lines.append(f"check: {spec.check}")
     if spec.setup:
         lines.append(f"setup: {spec.setup} (orch runs it after you are done)")
-    if spec.depends_on:
-        lines.append(f"depends_on: {', '.join(spec.depends_on)}")
     return "\n".join([*lines, "instructions:", spec.instructions])
 
 
@@ -78,6 +76,8 @@ def reviewer_brief(state: MissionState, item: Item) -> str:
 def _surroundings(state: MissionState, item: Item) -> list[str]:
     others = [other for other in listed_items(state) if other.spec.id != item.spec.id]
     parts = []
+    if item.spec.depends_on:
+        parts.append(f"It builds on these items, which are done: {', '.join(item.spec.depends_on)}")
     if others:
         lines = [f"- {o.spec.id}: {o.spec.title} ({', '.join(o.spec.files)})" for o in others]
         parts.append("\n".join(["Other items; their files belong to others:", *lines]))
@@ -130,7 +130,7 @@ def wake(state: MissionState, since: int, stage: StagnationStage | None) -> str:
     lines += [
         f"- planner session {s.id} ended without a plan: {s.reason}"
         for s in state.sessions.values()
-        if s.ended_seq > since and s.item is None and s.reason
+        if s.ended_seq > since and s.role is Role.PLANNER and s.outcome is SessionOutcome.FAILED
     ]
     issues = open_issues(state)
     if issues:
@@ -140,6 +140,8 @@ def wake(state: MissionState, since: int, stage: StagnationStage | None) -> str:
             f"{i.text[:OUTPUT_EXCERPT_CHARS]}"
             for i in issues
         ]
+    if red := red_before_line(state):
+        lines.append(red)
     if stage is StagnationStage.INTERVENE:
         lines.append("Nothing moved since you last decided. Do something else than before.")
     if stage is StagnationStage.REPLAN:
@@ -150,6 +152,11 @@ def wake(state: MissionState, since: int, stage: StagnationStage | None) -> str:
         "Delegate what is missing, or call seal_mission(summary) if all is done. Then stop calling tools."
     )
     return "\n".join(lines)
+
+
+def reply(text: str) -> str:
+    """Tell the Commander what a person answered to its question."""
+    return f"[orch] A person answers:\n{text}"
 
 
 def red_before_line(state: MissionState) -> str:

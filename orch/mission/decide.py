@@ -34,6 +34,7 @@ from orch.mission.state import (
     MissionStatus,
     Session,
     SessionStatus,
+    distinct,
     fingerprint,
     free_slots,
     held_files,
@@ -46,18 +47,18 @@ from orch.mission.state import (
     running_sessions,
     seal_commands,
 )
-from orch.mission.transcript import AssistantMessage
+from orch.mission.transcript import EMPTY_REPLY, AssistantMessage
 
 MAX_REJECTIONS = 3
 """Rejections that go back to the same conversation; the next one gets a fresh Worker, once."""
 MAX_FIXES_PER_FILE = 3
 """Fix items that orch makes for one file by itself; then the Commander decides."""
 MAX_PLANNERS = 2
-"""Planner sessions that may end without a plan before the Commander hears of it."""
+"""Planner sessions of a run that may end without a plan before the Commander hears of it."""
 MAX_REVIEWERS = 2
 """Reviewer sessions that may be lost in one round before the item counts as rejected."""
 MAX_COMMANDERS = 2
-"""Commander sessions that may fail before the run ends."""
+"""Commander sessions of a run that may fail; then the run ends as soon as it needs a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,15 @@ class Work:
 
 
 def work(state: MissionState) -> tuple[Work, ...]:
-    """Name everything that has to be running now."""
+    """Name everything that has to be running now.
+
+    Sessions left by a run with more slots, and a Planner delegated while all are taken, take turns.
+    """
     if state.status is not MissionStatus.RUNNING:
         return ()
-    needed = [Work(WorkKind.SESSION, s.id) for s in running_sessions(state)]
+    commanders = [s for s in running_sessions(state) if s.role is ev.Role.COMMANDER]
+    others = [s for s in running_sessions(state) if s.role is not ev.Role.COMMANDER]
+    needed = [Work(WorkKind.SESSION, s.id) for s in (*commanders, *others[: state.max_parallel])]
     needed += [
         Work(WorkKind.SETUP, item.spec.id)
         for item in open_items(state)
@@ -141,7 +147,9 @@ def _is_over(state: MissionState, session: Session) -> bool:
     if session.item is None:
         return False
     item = state.items[session.item]
-    return item.status not in OPEN or session.id not in (item.worker, item.reviewer)
+    if session.id == item.worker:
+        return item.status not in OPEN
+    return session.id != item.reviewer or item.status is not ItemStatus.REVIEWING
 
 
 def _farewell(state: MissionState, session: Session) -> ev.SessionOutcome:
@@ -176,8 +184,12 @@ def _settle_idle(state: MissionState, session: Session) -> list[ev.Event]:
             return []
 
 
+def _message(session: Session, reason: ev.MessageReason, text: str) -> ev.Event:
+    return ev.MessageSent(session=session.id, item=session.item, reason=reason, text=text)
+
+
 def _nudge(session: Session, text: str) -> list[ev.Event]:
-    return [ev.MessageSent(session=session.id, item=session.item, reason=ev.MessageReason.NUDGE, text=text)]
+    return [_message(session, ev.MessageReason.NUDGE, text)]
 
 
 def _settle_planner(session: Session) -> list[ev.Event]:
@@ -192,10 +204,7 @@ def _settle_worker(state: MissionState, session: Session) -> list[ev.Event]:
     if item is None or item.status is not ItemStatus.WORKING:
         return []
     if any(not issue.told for issue in issues_of(state, item.spec.id)):
-        text = brief.new_issues(state, item)
-        return [
-            ev.MessageSent(session=session.id, item=session.item, reason=ev.MessageReason.ISSUES, text=text)
-        ]
+        return [_message(session, ev.MessageReason.ISSUES, brief.new_issues(state, item))]
     if not session.wrote and not session.nudged:
         return _nudge(session, brief.WORKER_NUDGE)
     return [ev.ItemSubmitted(item=item.spec.id, session=session.id)]
@@ -220,6 +229,9 @@ def _settle_broken(state: MissionState, item: Item) -> list[ev.Event]:
         return []
     if item.status is ItemStatus.WORKING:
         return _second_worker(state, item, session)
+    if item.reviewers >= MAX_REVIEWERS and session.kind is ev.BlockerKind.LIMIT:
+        reason = f"{MAX_REVIEWERS} Reviewers came to no verdict; the last: {session.reason}"
+        return [ev.ItemFailed(item=item.spec.id, kind=session.kind, reason=reason)]
     if item.reviewers >= MAX_REVIEWERS:
         text = f"{brief.NO_VERDICT} ({session.reason})"
         return [*sent_back(state, item, ev.IssueSource.REVIEW, text)]
@@ -264,7 +276,6 @@ def _route(state: MissionState) -> tuple[Step, ...]:
 def _hand_over(state: MissionState, issue: Issue, owner: Item) -> tuple[ev.Event, ...]:
     """Move an issue that nobody owns to an item."""
     return (
-        ev.IssueClosed(issue=issue.id, reason=f"goes to {owner.spec.id}"),
         ev.IssueOpened(
             issue=next_issue(state),
             item=owner.spec.id,
@@ -273,6 +284,7 @@ def _hand_over(state: MissionState, issue: Issue, owner: Item) -> tuple[ev.Event
             command=issue.command,
             text=issue.text,
         ),
+        ev.IssueClosed(issue=issue.id, reason=f"goes to {owner.spec.id}"),
     )
 
 
@@ -314,13 +326,12 @@ def _fix(state: MissionState, origin: Item) -> ev.Event:
     issues = [i for i in issues_of(state, origin.spec.id) if _wants_fix(state, i)]
     files = _fix_files(state, issues[0])
     together = [i for i in issues if _fix_files(state, i) == files]
-    base = origin.spec.id.rpartition(".fix")[0] or origin.spec.id
-    number = sum(1 for key in state.items if key.startswith(f"{base}.fix")) + 1
+    root = _root(state, origin)
     spec = ev.ItemSpec(
-        id=ev.ItemId(f"{base}.fix{number}"),
+        id=_fix_id(state, root.spec.id),
         title=f"fix {', '.join(files)}",
         files=files,
-        instructions=brief.fix_instructions(tuple(i.text for i in together), origin.spec),
+        instructions=brief.fix_instructions(tuple(i.text for i in together), root.spec),
         check=origin.spec.check,
     )
     return ev.ItemAdded(
@@ -330,6 +341,20 @@ def _fix(state: MissionState, origin: Item) -> ev.Event:
         issues=tuple(i.id for i in together),
         files={path: state.files.get(path) for path in files},
     )
+
+
+def _root(state: MissionState, item: Item) -> Item:
+    """Return the item that a fix, or a fix of a fix, was made for."""
+    if item.origin is not ev.ItemOrigin.FIX:
+        return item
+    return state.items.get(ev.ItemId(item.spec.id.rpartition(".fix")[0]), item)
+
+
+def _fix_id(state: MissionState, root: ev.ItemId) -> ev.ItemId:
+    number = 1
+    while f"{root}.fix{number}" in state.items:
+        number += 1
+    return ev.ItemId(f"{root}.fix{number}")
 
 
 # ---- 4. slots
@@ -353,17 +378,18 @@ def _baseline(state: MissionState) -> tuple[Step, ...]:
     """Run the verification once before the first write, if there is anything to run."""
     if not state.baseline_due or not open_items(state) or state.verification is not None or not state.verify:
         return ()
-    return _step(ev.VerificationStarted(phase=ev.VerificationPhase.BASELINE, commands=state.verify))
+    return _step(ev.VerificationStarted(phase=ev.VerificationPhase.BASELINE, commands=distinct(state.verify)))
 
 
 def _ready(state: MissionState) -> list[Item]:
     """Items that can start now: dependencies completed, files free, also of each other."""
-    taken = set(held_files(state))
+    holders = dict(held_files(state))
     ready = []
     for item in open_items(state):
         done = all(state.items[d].status is ItemStatus.COMPLETED for d in item.spec.depends_on)
-        if item.status is ItemStatus.PENDING and done and not taken & set(item.files):
-            taken |= set(item.files)
+        free = all(holders.get(path, item.spec.id) == item.spec.id for path in item.files)
+        if item.status is ItemStatus.PENDING and done and free:
+            holders |= dict.fromkeys(item.files, item.spec.id)
             ready.append(item)
     return ready
 
@@ -389,7 +415,7 @@ def _session_id(number: int) -> ev.SessionId:
     return ev.SessionId(f"S{number + 1}")
 
 
-def _start(
+def start(
     state: MissionState, role: ev.Role, title: str, text: str, item: ev.ItemId | None = None
 ) -> list[ev.Event]:
     """Start a session with its first message."""
@@ -402,11 +428,11 @@ def _start(
 
 def _review(state: MissionState, item: Item) -> list[ev.Event]:
     title = f"review {item.spec.title}"
-    return _start(state, ev.Role.REVIEWER, title, brief.reviewer_brief(state, item), item.spec.id)
+    return start(state, ev.Role.REVIEWER, title, brief.reviewer_brief(state, item), item.spec.id)
 
 
 def _fresh_worker(state: MissionState, item: Item) -> list[ev.Event]:
-    started = _start(state, ev.Role.WORKER, item.spec.title, brief.worker_brief(state, item), item.spec.id)
+    started = start(state, ev.Role.WORKER, item.spec.title, brief.worker_brief(state, item), item.spec.id)
     session = _session_id(len(state.sessions))
     return [*started, ev.ItemStarted(item=item.spec.id, session=session)]
 
@@ -424,12 +450,7 @@ def _rework(state: MissionState, item: Item) -> list[ev.Event]:
     if worker and worker.status is SessionStatus.IDLE and item.rejections <= MAX_REJECTIONS:
         return [
             ev.ItemStarted(item=item.spec.id, session=worker.id),
-            ev.MessageSent(
-                session=worker.id,
-                item=item.spec.id,
-                reason=ev.MessageReason.REJECTION,
-                text=brief.rejection(state, item),
-            ),
+            _message(worker, ev.MessageReason.REJECTION, brief.rejection(state, item)),
         ]
     return _fresh_worker(state, item)
 
@@ -440,11 +461,13 @@ def _rework(state: MissionState, item: Item) -> list[ev.Event]:
 def _command(state: MissionState) -> tuple[Step, ...]:
     commander = state.sessions.get(state.commander) if state.commander else None
     if commander is None:
-        return _step(*_start(state, ev.Role.COMMANDER, "command", state.goal))
+        return _step(*start(state, ev.Role.COMMANDER, "command", state.goal))
     if commander.status is SessionStatus.RUNNING or state.verification is not None:
         return ()
     if commander.status is SessionStatus.ENDED:
         return _next_commander(state, commander)
+    if state.reply:
+        return _step(_message(commander, ev.MessageReason.REPLY, brief.reply(state.reply)))
     if _only_commander_can(state, commander.told_seq):
         return _wake(state, commander)
     return () if _is_busy(state) else _quiet(state, commander)
@@ -458,7 +481,7 @@ def _quiet(state: MissionState, commander: Session) -> tuple[Step, ...]:
         return planner
     if _has_news(state, commander.told_seq):
         return _wake(state, commander)
-    return _without_commander(state)
+    return _without_commander(state, commander)
 
 
 def _verify(state: MissionState) -> tuple[Step, ...]:
@@ -467,18 +490,26 @@ def _verify(state: MissionState) -> tuple[Step, ...]:
 
 def _next_commander(state: MissionState, last: Session) -> tuple[Step, ...]:
     """A Commander that failed is followed by a fresh one, once; then the rest goes on without."""
-    commanders = sum(1 for s in state.sessions.values() if s.role is ev.Role.COMMANDER)
-    if commanders < MAX_COMMANDERS:
-        text = f"{state.goal}\n\n{brief.wake(state, 0, None)}" if state.items else state.goal
-        return _step(*_start(state, ev.Role.COMMANDER, "command", text))
+    tries = sum(1 for s in _of_this_run(state) if s.role is ev.Role.COMMANDER)
+    if tries < MAX_COMMANDERS:
+        parts = [state.goal]
+        parts += [brief.wake(state, 0, None)] if state.items else []
+        parts += [brief.reply(state.reply)] if state.reply else []
+        return _step(*start(state, ev.Role.COMMANDER, "command", "\n\n".join(parts)))
     if _is_busy(state):
         return ()
     if state.seal_asked:
         return _verify(state)
-    if state.items and not seal.blockers(state):
-        return _step(ev.SealRequested(summary=""))
-    kind = last.kind or ev.BlockerKind.PLAN
-    return _step(_ended((ev.Blocker(kind=kind, text=f"the Commander did not finish: {last.reason}"),)))
+    if step := _planner_again(state) or (_go_on(state) if state.items else ()):
+        return step
+    lost = ev.Blocker(
+        kind=last.kind or ev.BlockerKind.PLAN, text=f"the Commander did not finish: {last.reason}"
+    )
+    return _step(_ended((lost, *(seal.blockers(state) if state.items else ()))))
+
+
+def _of_this_run(state: MissionState) -> list[Session]:
+    return [s for s in state.sessions.values() if s.started_seq > state.run_seq]
 
 
 def _is_busy(state: MissionState) -> bool:
@@ -498,7 +529,12 @@ def _is_unowned(state: MissionState, issue: Issue) -> bool:
 
 def _has_news(state: MissionState, since: int) -> bool:
     items = any(i.status not in OPEN and i.moved_seq > since for i in listed_items(state))
-    planners = any(s.ended_seq > since and s.reason for s in _planners(state))
+    failed = ev.SessionOutcome.FAILED
+    planners = any(
+        s.ended_seq > since and s.outcome is failed
+        for s in state.sessions.values()
+        if s.role is ev.Role.PLANNER
+    )
     return items or planners
 
 
@@ -514,12 +550,13 @@ def _wake(state: MissionState, commander: Session) -> tuple[Step, ...]:
         text = "nothing moved after the Commander was told so and asked for a new plan"
         end = ev.MissionFailed(outcome=ev.Outcome.STAGNATED, text=text, blockers=seal.blockers(state))
         return _step(*told, end)
-    text = brief.wake(state, commander.told_seq, stage)
-    return _step(*told, ev.MessageSent(session=commander.id, reason=ev.MessageReason.WAKE, text=text))
+    since = commander.told_seq if commander.told_seq > state.run_seq else 0
+    text = brief.wake(state, since, stage)
+    return _step(*told, _message(commander, ev.MessageReason.WAKE, text))
 
 
 def _planners(state: MissionState) -> list[Session]:
-    return [s for s in state.sessions.values() if s.role is ev.Role.PLANNER]
+    return [s for s in _of_this_run(state) if s.role is ev.Role.PLANNER]
 
 
 def _planner_again(state: MissionState) -> tuple[Step, ...]:
@@ -534,30 +571,36 @@ def _planner_again(state: MissionState) -> tuple[Step, ...]:
     tries = sum(1 for s in planners if s.messages[0].text == text)
     if tries >= MAX_PLANNERS:
         return ()
-    return _step(*_start(state, ev.Role.PLANNER, last.title, text))
+    return _step(*start(state, ev.Role.PLANNER, last.title, text))
 
 
-def _without_commander(state: MissionState) -> tuple[Step, ...]:
-    """Act where the Commander, awake, chose to do nothing."""
-    planners = _planners(state)
-    if state.answer_only and (text := _last_words(state)):
+def _without_commander(state: MissionState, commander: Session) -> tuple[Step, ...]:
+    """Act where the Commander, awake, chose to do nothing; one that a crash cut off is asked again first."""
+    if state.answer_only and (text := _last_words(commander)):
         return _step(ev.MissionAnswered(text=text))
-    if not state.items and not planners and not state.answer_only:
-        return _step(*_start(state, ev.Role.PLANNER, "plan", state.goal))
-    blockers = seal.blockers(state)
-    if not blockers:
+    if step := _go_on(state):
+        return step
+    if commander.told_seq < state.run_seq:
+        return _wake(state, commander)
+    if not state.items and not _planners(state) and not state.answer_only:
+        return _step(*start(state, ev.Role.PLANNER, "plan", state.goal))
+    return _step(_ended(seal.blockers(state)))
+
+
+def _go_on(state: MissionState) -> tuple[Step, ...]:
+    """Ask for the seal, or send a red command's issue to the owner that its output names."""
+    if not seal.blockers(state):
         return _step(ev.SealRequested(summary=""))
     for issue in open_issues(state):
         if issue.item is None and (owner := _named_owner(state, issue)):
             return _step(*_hand_over(state, issue, owner))
-    return _step(_ended(blockers))
+    return ()
 
 
-def _last_words(state: MissionState) -> str:
+def _last_words(commander: Session) -> str:
     """Return what the Commander said last, where it only had to answer and called no tool to do so."""
-    commander = state.sessions.get(state.commander) if state.commander else None
-    last = commander.messages[-1] if commander and commander.messages else None
-    return last.text if isinstance(last, AssistantMessage) else ""
+    last = commander.messages[-1]
+    return last.text if isinstance(last, AssistantMessage) and last.text != EMPTY_REPLY else ""
 
 
 def _named_owner(state: MissionState, issue: Issue) -> Item | None:

@@ -225,11 +225,12 @@ class MissionAnswered(Fact):
 
 
 class MissionFailed(Fact):
-    """The run ended without a seal."""
+    """The run ended without a seal. `is_usage`: its settings are wrong, and no turn could be paid."""
 
     type: Literal["mission.failed"] = "mission.failed"
     outcome: Outcome
     text: str
+    is_usage: bool = False
     blockers: tuple[Blocker, ...] = ()
 
 

@@ -5,7 +5,8 @@ normalised (relative to the workspace, links resolved); what cannot be normalise
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from orch.mission import brief
@@ -34,8 +35,29 @@ _MARKS = {
 
 
 def cannot_fail(command: str) -> bool:
-    """Say whether a command proves nothing: empty, or only `true`, `:`, `exit 0` and `echo`."""
-    return all(_CANNOT_FAIL.fullmatch(part) for part in re.split(r"&&|\|\||;|\n", command))
+    """Say whether a command proves nothing: only `true`, `:`, `exit 0` and `echo`, or a chain with `|| true`.
+
+    What is in doubt can fail: the words are split without a shell's knowledge of quotes and blocks.
+    """
+    statements = re.split(r";|\n", command)
+    return all(_is_always_zero(statement) for statement in statements)
+
+
+def _is_always_zero(statement: str) -> bool:
+    """Follow a chain of `&&` and `||` from left to right, as the shell does."""
+    first, *rest = re.split(r"(&&|\|\|)", statement)
+    zero = _is_trivial(first)
+    for joint, part in zip(rest[::2], rest[1::2], strict=True):
+        zero = (zero and _is_trivial(part)) if joint == "&&" else (zero or _is_trivial(part))
+    return zero
+
+
+def _is_trivial(part: str) -> bool:
+    try:
+        shlex.split(part, comments=True)
+    except ValueError:
+        return False  # the cut went through a quoted text
+    return bool(_CANNOT_FAIL.fullmatch(part))
 
 
 def refusals(state: MissionState, items: Sequence[ev.ItemSpec], verify: Sequence[str]) -> tuple[str, ...]:
@@ -47,13 +69,12 @@ def refusals(state: MissionState, items: Sequence[ev.ItemSpec], verify: Sequence
             reasons.append(f"item id {item.id} is used twice")
         seen.add(item.id)
         reasons += _item_refusals(item)
-    reasons += _command_refusals(items, verify, state.settings_verify)
     done = {key: i.spec for key, i in state.items.items() if i.status is ItemStatus.COMPLETED}
     known = {**{item.id: item for item in items}, **done}
-    reasons += _dependency_refusals(items, known)
-    if not any("depend" in reason for reason in reasons):
-        reasons += _overlap_refusals([i for i in items if i.id not in done], known)
-    return tuple(reasons)
+    reasons += _command_refusals(known.values(), verify, state.settings_verify)
+    entangled = _dependency_refusals(items, known)
+    overlaps = [] if entangled else _overlap_refusals([i for i in items if i.id not in done], known)
+    return (*reasons, *entangled, *overlaps)
 
 
 def _item_refusals(item: ev.ItemSpec) -> list[str]:
@@ -70,7 +91,7 @@ def _item_refusals(item: ev.ItemSpec) -> list[str]:
 
 
 def _command_refusals(
-    items: Sequence[ev.ItemSpec], verify: Sequence[str], from_settings: Sequence[str]
+    items: Collection[ev.ItemSpec], verify: Sequence[str], from_settings: Sequence[str]
 ) -> list[str]:
     reasons = [
         f"the check of item {item.id} cannot fail: {item.check!r}"
@@ -133,17 +154,18 @@ def replaced(state: MissionState, items: Iterable[ev.ItemSpec]) -> tuple[ev.Even
 def leave(state: MissionState, item: Item, reason: str) -> list[ev.Event]:
     """Return the events that take an item off the list: its sessions end, its files are free."""
     events: list[ev.Event] = [
+        ev.IssueClosed(issue=issue.id, item=item.spec.id, reason=f"its item left the list: {reason}")
+        for issue in issues_of(state, item.spec.id)
+    ]
+    events.append(ev.ItemDropped(item=item.spec.id, reason=reason))
+    events += [
         ev.SessionEnded(session=s.id, item=s.item, outcome=ev.SessionOutcome.CANCELLED, reason=reason)
         for s in live_sessions(state)
         if s.item == item.spec.id
     ]
     if item.leased:
         events.append(ev.LeaseReleased(item=item.spec.id, files=item.files))
-    events += [
-        ev.IssueClosed(issue=issue.id, item=item.spec.id, reason=f"its item left the list: {reason}")
-        for issue in issues_of(state, item.spec.id)
-    ]
-    return [*events, ev.ItemDropped(item=item.spec.id, reason=reason)]
+    return events
 
 
 def todo_md(state: MissionState) -> str:

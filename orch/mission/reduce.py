@@ -28,6 +28,8 @@ from orch.mission.state import (
     Spending,
     Verification,
     fingerprint,
+    listed_items,
+    open_issues,
 )
 from orch.mission.transcript import ToolMessage, UserMessage
 
@@ -145,7 +147,6 @@ def _(event: ev.MissionStarted, state: MissionState) -> MissionState:
         state,
         mission=event.mission,
         goal=event.goal,
-        orch_version=event.orch_version,
         models=event.models,
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
@@ -156,19 +157,19 @@ def _(event: ev.MissionStarted, state: MissionState) -> MissionState:
         baseline_due=event.baseline,
         started=event.ts,
         run_started=event.ts,
+        run_seq=event.seq,
     )
 
 
 @_apply.register
 def _(event: ev.MissionResumed, state: MissionState) -> MissionState:
     """Put what was in flight back: a turn is asked again, orch's own verification starts again."""
-    sessions = {sid: replace(s, open_turn=False) for sid, s in state.sessions.items()}
+    sessions = {sid: _interrupted(s) for sid, s in state.sessions.items()}
     baseline_cut = (
         state.verification is not None and state.verification.phase is ev.VerificationPhase.BASELINE
     )
     return replace(
         state,
-        orch_version=event.orch_version,
         models=event.models,
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
@@ -176,18 +177,29 @@ def _(event: ev.MissionResumed, state: MissionState) -> MissionState:
         outcome=None,
         ending="",
         stopped_by=None,
+        is_usage=False,
         end_blockers=(),
         verification=None,
         baseline_due=state.baseline_due or baseline_cut,
+        red_before=() if baseline_cut else state.red_before,
         seal_asked=False,
         stagnations=0,
         moved="",
-        duration_s=_run_duration_s(state),
+        reply=event.reply or state.reply,
+        duration_s=run_duration_s(state),
         run_started=event.ts,
+        run_seq=event.seq,
     )
 
 
-def _run_duration_s(state: MissionState, now: str = "") -> float:
+def _interrupted(session: Session) -> Session:
+    """A crash may cut any batch in two: a session that was never told anything is over."""
+    if session.messages:
+        return replace(session, open_turn=False)
+    return replace(session, status=SessionStatus.ENDED, outcome=ev.SessionOutcome.CANCELLED)
+
+
+def run_duration_s(state: MissionState, now: str = "") -> float:
     """Seconds over all runs: those before, and this one up to `now` (or its last sign of life)."""
     if not state.run_started:
         return state.duration_s
@@ -196,7 +208,7 @@ def _run_duration_s(state: MissionState, now: str = "") -> float:
 
 
 def _end(state: MissionState, outcome: ev.Outcome, text: str, ts: str) -> MissionState:
-    return replace(state, outcome=outcome, ending=text, duration_s=_run_duration_s(state, ts), run_started="")
+    return replace(state, outcome=outcome, ending=text, duration_s=run_duration_s(state, ts), run_started="")
 
 
 @_apply.register
@@ -206,11 +218,20 @@ def _(event: ev.MissionStopped, state: MissionState) -> MissionState:
 
 @_apply.register
 def _(event: ev.MissionSealed, state: MissionState) -> MissionState:
-    verification = state.verification
-    verified = verification.results if verification else ()
-    return replace(
-        _end(state, ev.Outcome.SEALED, event.summary, event.ts), verified=verified, verification=None
-    )
+    _check_proven(state)
+    return replace(_end(state, ev.Outcome.SEALED, event.summary, event.ts), verification=None)
+
+
+def _check_proven(state: MissionState) -> None:
+    """Whoever asks for it: there is no seal over open work, an open issue, or anything but a green run."""
+    run = state.verification
+    undone = [i.spec.id for i in listed_items(state) if i.status is not ItemStatus.COMPLETED]
+    if undone or not listed_items(state) or open_issues(state):
+        raise IllegalTransition(f"mission.sealed over open work: {undone or 'issues, or an empty list'}")
+    if run is None or run.phase is not ev.VerificationPhase.SEAL or not run.is_complete:
+        raise IllegalTransition("mission.sealed without a complete verification")
+    if not run.results or any(result.exit_code for result in run.results):
+        raise IllegalTransition("mission.sealed on a verification that is not green")
 
 
 @_apply.register
@@ -220,7 +241,9 @@ def _(event: ev.MissionAnswered, state: MissionState) -> MissionState:
 
 @_apply.register
 def _(event: ev.MissionFailed, state: MissionState) -> MissionState:
-    return replace(_end(state, event.outcome, event.text, event.ts), end_blockers=event.blockers)
+    return replace(
+        _end(state, event.outcome, event.text, event.ts), end_blockers=event.blockers, is_usage=event.is_usage
+    )
 
 
 # ---- the plan and its items
@@ -237,11 +260,13 @@ def _(event: ev.PlanAccepted, state: MissionState) -> MissionState:
             raise IllegalTransition(
                 f"item {spec.id} is {present.status} and was not dropped before its new plan"
             )
+        items.pop(spec.id, None)
         items[spec.id] = Item(spec=spec, origin=ev.ItemOrigin.PLANNED, moved_seq=event.seq)
+    for spec in event.items:
+        _check_dependencies(spec, items)
     return replace(
         _know(state, event.files),
         items=items,
-        plan_accepted=True,
         verify=event.verify or state.settings_verify,
         seal_asked=False,
     )
@@ -251,6 +276,7 @@ def _(event: ev.PlanAccepted, state: MissionState) -> MissionState:
 def _(event: ev.ItemAdded, state: MissionState) -> MissionState:
     if event.item in state.items:
         raise IllegalTransition(f"item {event.item} is on the list already")
+    _check_dependencies(event.spec, state.items)
     item = Item(spec=event.spec, origin=event.origin, moved_seq=event.seq)
     issues = dict(state.issues)
     for issue in event.issues:
@@ -260,17 +286,27 @@ def _(event: ev.ItemAdded, state: MissionState) -> MissionState:
     )
 
 
+def _check_dependencies(spec: ev.ItemSpec, items: Mapping[ev.ItemId, Item]) -> None:
+    if unknown := [d for d in spec.depends_on if d not in items]:
+        raise IllegalTransition(f"item {spec.id} depends on {', '.join(unknown)}, which is no item")
+
+
 def _know(state: MissionState, files: Mapping[str, str | None]) -> MissionState:
     """Take over what `files` are, where orch does not know them yet."""
     new = {path: sha for path, sha in files.items() if path not in state.files}
     return replace(state, files={**state.files, **new})
 
 
-def _move(state: MissionState, item_id: ev.ItemId, event_type: str, seq: int) -> Item:
-    """Return the item in its next status; the rest of it unchanged."""
+def _item(state: MissionState, item_id: ev.ItemId, event_type: str) -> Item:
     item = state.items.get(item_id)
     if item is None:
         raise IllegalTransition(f"{event_type} of an unknown item {item_id}")
+    return item
+
+
+def _move(state: MissionState, item_id: ev.ItemId, event_type: str, seq: int) -> Item:
+    """Return the item in its next status; the rest of it unchanged."""
+    item = _item(state, item_id, event_type)
     status = ITEM_MOVES[item.status].get(event_type)
     if status is None:
         raise IllegalTransition(f"{event_type} of item {item_id}, which is {item.status}")
@@ -286,10 +322,6 @@ def _(event: ev.ItemStarted, state: MissionState) -> MissionState:
     item = _move(state, event.item, event.type, event.seq)
     same = item.worker in (None, event.session)
     was_rejected = state.items[event.item].status is ItemStatus.REJECTED
-    told = {
-        key: replace(issue, told=True) if issue.item == event.item else issue
-        for key, issue in state.issues.items()
-    }
     item = replace(
         item,
         worker=event.session,
@@ -298,7 +330,13 @@ def _(event: ev.ItemStarted, state: MissionState) -> MissionState:
         rejections=item.rejections if same else 0,
         last_chance=item.last_chance or (was_rejected and not same),
     )
-    return replace(_with_item(state, item), issues=told)
+    return _with_item(state, item)
+
+
+def _told(state: MissionState, item: ev.ItemId | None) -> MissionState:
+    """Note that the item's Worker knows of all its issues."""
+    issues = {k: replace(i, told=True) if i.item == item else i for k, i in state.issues.items()}
+    return replace(state, issues=issues)
 
 
 @_apply.register
@@ -311,7 +349,7 @@ def _(event: ev.ItemSubmitted, state: MissionState) -> MissionState:
 def _(event: ev.SetupFinished, state: MissionState) -> MissionState:
     item = _move(state, event.item, event.type, event.seq)
     extra = tuple(dict.fromkeys((*item.extra_files, *event.files)))
-    state = _with_item(state, replace(item, setup_done=True, extra_files=extra))
+    state = _with_item(state, replace(item, setup_done=event.exit_code == 0, extra_files=extra))
     for path, sha in event.files.items():
         state = _changed(state, path, state.files.get(path), sha)
     return state
@@ -350,18 +388,29 @@ def _(event: ev.ItemDropped, state: MissionState) -> MissionState:
 @_apply.register
 def _(event: ev.ItemReopened, state: MissionState) -> MissionState:
     item = _move(state, event.item, event.type, event.seq)
-    fresh = replace(item, worker=None, reviewer=None, rejections=0, restarts=0, last_chance=False, reason="")
+    fresh = Item(
+        spec=item.spec,
+        origin=item.origin,
+        status=item.status,
+        extra_files=item.extra_files,
+        moved_seq=item.moved_seq,
+    )
     return _with_item(state, fresh)
 
 
 # ---- sessions
 
 
-def _session(state: MissionState, session: ev.SessionId, event_type: str) -> Session:
-    """Return the session in its next status."""
+def _known_session(state: MissionState, session: ev.SessionId, event_type: str) -> Session:
     present = state.sessions.get(session)
     if present is None:
         raise IllegalTransition(f"{event_type} in an unknown session {session}")
+    return present
+
+
+def _session(state: MissionState, session: ev.SessionId, event_type: str) -> Session:
+    """Return the session in its next status."""
+    present = _known_session(state, session, event_type)
     status = SESSION_MOVES[present.status].get(event_type)
     if status is None:
         raise IllegalTransition(f"{event_type} in session {session}, which is {present.status}")
@@ -416,20 +465,19 @@ def _(event: ev.MessageSent, state: MissionState) -> MissionState:
         doing="",
     )
     state = _with_session(state, session, event.ts)
-    if event.reason is ev.MessageReason.ISSUES:
-        told = {k: replace(i, told=True) if i.item == session.item else i for k, i in state.issues.items()}
-        return replace(state, issues=told)
+    if session.role is ev.Role.WORKER and not nudge:
+        return _told(state, session.item)
     if event.reason is ev.MessageReason.WAKE:
         moved = fingerprint(state)
         return replace(state, moved=moved, stagnations=state.stagnations if moved == state.moved else 0)
-    return state
+    return replace(state, reply="") if session.role is ev.Role.COMMANDER else state
 
 
 @_apply.register
 def _(event: ev.SessionIdle, state: MissionState) -> MissionState:
     session = _session(state, event.session, event.type)
-    if session.open_calls:
-        raise IllegalTransition(f"session {event.session} is idle with open calls")
+    if session.open_calls or session.open_turn:
+        raise IllegalTransition(f"session {event.session} is idle in the middle of its turn")
     return _with_session(state, replace(session, doing=""), event.ts)
 
 
@@ -467,7 +515,6 @@ def _(event: ev.TurnFinished, state: MissionState) -> MissionState:
         messages=(*session.messages, event.message),
         open_turn=False,
         open_calls=event.message.tool_calls,
-        called=frozenset(),
         turns=session.turns + 1,
         turns_since_wake=session.turns_since_wake + 1,
         usage=plus(session.usage, event.usage),
@@ -500,8 +547,7 @@ def _(event: ev.ToolCalled, state: MissionState) -> MissionState:
     session = _session(state, event.session, event.type)
     if all(call.id != event.call_id for call in session.open_calls):
         raise IllegalTransition(f"call {event.call_id} of session {event.session} is not open")
-    session = replace(session, called=session.called | {event.call_id}, doing=event.summary)
-    return _with_session(state, session, event.ts)
+    return _with_session(state, replace(session, doing=event.summary), event.ts)
 
 
 @_apply.register
@@ -516,7 +562,6 @@ def _(event: ev.ToolFinished, state: MissionState) -> MissionState:
         session,
         messages=(*session.messages, ToolMessage(call_id=event.call_id, text=event.text)),
         open_calls=left,
-        called=session.called - {event.call_id},
         seen={**session.seen, **event.seen} if event.seen else session.seen,
     )
     return _with_session(state, session, event.ts)
@@ -524,7 +569,7 @@ def _(event: ev.ToolFinished, state: MissionState) -> MissionState:
 
 @_apply.register
 def _(event: ev.Retry, state: MissionState) -> MissionState:
-    session = state.sessions[event.session]
+    session = _known_session(state, event.session, event.type)
     state = _with_session(state, replace(session, doing=f"retry {event.attempt}"), event.ts)
     return replace(state, num_retries=state.num_retries + 1)
 
@@ -539,16 +584,16 @@ def _(event: ev.PermissionDenied, state: MissionState) -> MissionState:
 
 @_apply.register
 def _(event: ev.LeaseAcquired, state: MissionState) -> MissionState:
-    item = state.items[event.item]
+    item = _item(state, event.item, event.type)
     for other in state.items.values():
         if other.leased and other.spec.id != event.item and set(other.files) & set(event.files):
             raise IllegalTransition(f"item {other.spec.id} holds a file of item {event.item}")
-    return _with_item(state, replace(item, leased=True))
+    return replace(_with_item(state, replace(item, leased=True)), baseline_due=False)
 
 
 @_apply.register
 def _(event: ev.LeaseReleased, state: MissionState) -> MissionState:
-    return _with_item(state, replace(state.items[event.item], leased=False))
+    return _with_item(state, replace(_item(state, event.item, event.type), leased=False))
 
 
 @_apply.register
@@ -561,7 +606,7 @@ def _(event: ev.FileChanged, state: MissionState) -> MissionState:
     state = _changed(state, event.path, event.before, event.after)
     if event.session is None or not event.by_tool:
         return state
-    session = state.sessions[event.session]
+    session = _known_session(state, event.session, event.type)
     session = replace(session, wrote=True, seen={**session.seen, event.path: event.after})
     return _with_session(state, session, event.ts)
 
@@ -615,7 +660,7 @@ def _issue(state: MissionState, issue: ev.IssueId) -> Issue:
 
 @_apply.register
 def _(event: ev.IssueClosed, state: MissionState) -> MissionState:
-    issue = replace(_issue(state, event.issue), is_open=False, closed_by=event.reason)
+    issue = replace(_issue(state, event.issue), is_open=False)
     return replace(state, issues={**state.issues, event.issue: issue})
 
 

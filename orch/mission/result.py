@@ -37,7 +37,8 @@ EXIT_CODES: Mapping[Outcome, int] = {
     Outcome.AUTH: 77,
     Outcome.STOPPED: 143,
 }
-"""The contract's table; `exit_code` knows its two exceptions."""
+"""The contract's table; `exit_code` knows its exceptions."""
+USAGE = 2
 
 RETRYABLE = frozenset({Outcome.DISK, Outcome.PROVIDER, Outcome.STOPPED, Outcome.LIMIT, Outcome.BLOCKED})
 """Outcomes after which `orch resume` can help without a change to the goal or the code."""
@@ -114,6 +115,8 @@ def exit_code(state: MissionState, outcome: Outcome) -> int:
         return 130
     if outcome is Outcome.ANSWERED and state.answer_only:
         return 0
+    if outcome is Outcome.ERROR and state.is_usage:
+        return USAGE
     return EXIT_CODES[outcome]
 
 
@@ -133,7 +136,7 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         resume=None if closed else resume,
         todo=Count(done=sum(1 for i in items if i.status is ItemStatus.COMPLETED), total=len(items)),
         issues=IssueCount(open=len(issues), closed=len(state.issues) - len(issues)),
-        blockers=() if closed else _blockers(state),
+        blockers=() if closed else state.end_blockers or seal.blockers(state),
         verification=tuple(
             Verified(command=v.command, exit_code=v.exit_code, duration_s=v.duration_s, tree=v.tree)
             for v in state.verified
@@ -150,10 +153,6 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         duration_s=round(state.duration_s, 3),
         result=report(state),
     )
-
-
-def _blockers(state: MissionState) -> tuple[Blocker, ...]:
-    return state.end_blockers or seal.blockers(state)
 
 
 def usage_report(spending: Spending) -> UsageReport:

@@ -55,16 +55,10 @@ def _evidence_refusals(
     cited: tuple[ev.EvidenceId, ...],
     files: Mapping[str, str | None],
 ) -> list[str]:
+    """Say why the evidence is not enough; one that is no good does not spoil another that is."""
+    unusable = {e: _unusable(state, session, e, files) for e in cited}
+    fresh = [state.evidence[e] for e, reason in unusable.items() if reason is None]
     reasons = []
-    fresh: list[ev.EvidenceRecorded] = []
-    for evidence_id in cited:
-        evidence = state.evidence.get(evidence_id)
-        if evidence is None or evidence.session != session.id:
-            reasons.append(f"{evidence_id} is no evidence of this session")
-        elif reason := _unusable(evidence, item, files):
-            reasons.append(reason)
-        else:
-            fresh.append(evidence)
     if not fresh:
         reasons.append(
             "an approval cites at least one command of this session that exited 0: run it with bash first"
@@ -72,15 +66,21 @@ def _evidence_refusals(
     check = (item.spec.check or "").strip()
     if check and all(evidence.command.strip() != check for evidence in fresh):
         reasons.append(f"the item's check is not among the evidence; run exactly: {check}")
-    return reasons
+    return [*(reason for reason in unusable.values() if reason), *reasons] if reasons else []
 
 
-def _unusable(evidence: ev.EvidenceRecorded, item: Item, files: Mapping[str, str | None]) -> str | None:
+def _unusable(
+    state: MissionState, session: Session, cited: ev.EvidenceId, files: Mapping[str, str | None]
+) -> str | None:
+    evidence = state.evidence.get(cited)
+    if evidence is None or evidence.session != session.id:
+        return f"{cited} is no evidence of this session"
     if evidence.exit_code:
         return f"{evidence.evidence} exited {evidence.exit_code}"
     if evidence.void:
         return f"{evidence.evidence} is void: the command changed the item's files"
-    if any(evidence.files.get(path, "unseen") != files.get(path) for path in item.files):
+    own = state.items[item_of(session)].files
+    if any(evidence.files.get(path, "unseen") != files.get(path) for path in own):
         return f"{evidence.evidence} is older than the last change to the item's files: run it again"
     return None
 
@@ -120,8 +120,15 @@ def completed(
         for issue in issues_of(state, item.spec.id)
         if issue.command is None and issue.opened_seq < session.started_seq
     ]
-    done = ev.ItemCompleted(item=item.spec.id, session=session.id, evidence=cited)
-    return (done, *closed)
+    proofs = tuple(dict.fromkeys(e for e in cited if _proves(state.evidence.get(e), session)))
+    done = ev.ItemCompleted(item=item.spec.id, session=session.id, evidence=proofs)
+    return (*closed, done)
+
+
+def _proves(evidence: ev.EvidenceRecorded | None, session: Session) -> bool:
+    if evidence is None or evidence.session != session.id:
+        return False
+    return evidence.exit_code == 0 and not evidence.void
 
 
 def sent_back(state: MissionState, item: Item, source: ev.IssueSource, text: str) -> tuple[ev.Event, ...]:

@@ -4,6 +4,7 @@
 verification means: the seal, or what is wrong as events.
 """
 
+import re
 from collections.abc import Mapping
 
 from orch.mission import events as ev
@@ -19,8 +20,11 @@ from orch.mission.state import (
     live_sessions,
     open_issues,
     owner_of,
+    seal_commands,
     tree_hash,
 )
+
+_UNNUMBERED = ev.IssueId("")
 
 
 def blockers(state: MissionState) -> tuple[ev.Blocker, ...]:
@@ -35,11 +39,14 @@ def blockers(state: MissionState) -> tuple[ev.Blocker, ...]:
 
 
 def _plan_blockers(state: MissionState) -> list[ev.Blocker]:
-    if listed_items(state):
-        return []
-    return [
-        ev.Blocker(kind=ev.BlockerKind.PLAN, text="there is no item: nothing was done, nothing can be proven")
-    ]
+    if not listed_items(state):
+        limits = [s for s in state.sessions.values() if s.role is ev.Role.PLANNER and s.kind]
+        kind = (limits[-1].kind if limits else None) or ev.BlockerKind.PLAN
+        return [ev.Blocker(kind=kind, text="there is no item: nothing was done, nothing can be proven")]
+    if not seal_commands(state):
+        text = "nothing would be verified: no item has a check, and there is no verify command"
+        return [ev.Blocker(kind=ev.BlockerKind.VERIFICATION, text=text)]
+    return []
 
 
 def _item_blockers(state: MissionState) -> list[ev.Blocker]:
@@ -96,69 +103,89 @@ def verdict(
 
     `files` are the hashes on disk now; new issues are numbered from `first_issue`.
     """
-    opened: list[ev.Event] = []
-    events: list[ev.Event] = []
+    closed = _answered(state, run)
+    opened = [*_red_issues(state, run), *_stale_issues(state, files)] or _unsteady_issues(run, files)
+    numbered = [
+        issue.model_copy(update={"issue": ev.IssueId(f"I{first_issue + number}")})
+        for number, issue in enumerate(opened)
+    ]
+    standing = [b for b in blockers(state) if b.kind is not ev.BlockerKind.VERIFICATION]
+    red = [
+        ev.Blocker(kind=ev.BlockerKind.VERIFICATION, item=issue.item, text=_first_line(issue.text))
+        for issue in numbered
+    ]
+    if standing or red:
+        return (*closed, *numbered, ev.SealRefused(blockers=(*standing, *red)))
+    return (*closed, ev.MissionSealed(tree=tree_hash(files), summary=state.seal_summary))
+
+
+def _answered(state: MissionState, run: Verification) -> list[ev.IssueClosed]:
+    """Close the issues of red commands: it exited 0 now, is opened anew, or is asked for no more."""
+    exit_codes = {result.command: result.exit_code for result in run.results}
+    closed = []
+    for issue in open_issues(state):
+        if issue.command is None:
+            continue
+        reason = "no longer among the verification's commands"
+        if issue.command in exit_codes:
+            reason = "superseded by a newer run" if exit_codes[issue.command] else "exit 0 on a later tree"
+        closed.append(ev.IssueClosed(issue=issue.id, item=issue.item, reason=reason))
+    return closed
+
+
+def _red_issues(state: MissionState, run: Verification) -> list[ev.IssueOpened]:
+    found = []
     for result in run.results:
-        for issue in open_issues(state):
-            if issue.command == result.command:
-                reason = (
-                    "superseded by a newer run" if result.exit_code else f"exit 0 on tree {result.tree[:12]}"
-                )
-                events.append(ev.IssueClosed(issue=issue.id, item=issue.item, reason=reason))
-        if result.exit_code:
-            opened.append(_red_issue(state, result, first_issue + len(opened)))
-    for item, path in stale_items(state, files):
-        text = f"{path} changed after its review: make sure that it is still what the item asks for"
-        opened.append(
-            ev.IssueOpened(
-                issue=ev.IssueId(f"I{first_issue + len(opened)}"),
-                item=item.spec.id,
-                source=ev.IssueSource.STALE,
-                path=path,
-                text=text,
-            )
+        if not result.exit_code:
+            continue
+        owners = named_owners(state, result.output)
+        issue = ev.IssueOpened(
+            issue=_UNNUMBERED,
+            item=owners[0].spec.id if len(owners) == 1 else None,
+            source=ev.IssueSource.VERIFICATION,
+            command=result.command,
+            text=f"`{result.command}` exited {result.exit_code}:\n{result.output}",
         )
+        found.append(issue)
+    return found
+
+
+def _stale_issues(state: MissionState, files: Mapping[str, str | None]) -> list[ev.IssueOpened]:
+    return [
+        ev.IssueOpened(
+            issue=_UNNUMBERED,
+            item=item.spec.id,
+            source=ev.IssueSource.STALE,
+            path=path,
+            text=f"{path} changed after its review: make sure that it is still what the item asks for",
+        )
+        for item, path in stale_items(state, files)
+    ]
+
+
+def _unsteady_issues(run: Verification, files: Mapping[str, str | None]) -> list[ev.IssueOpened]:
+    """Every command has to have run on the tree as it is now."""
     tree = tree_hash(files)
-    unsteady = next((result for result in run.results if result.tree != tree), None)
-    if not opened and unsteady:
-        opened.append(
-            ev.IssueOpened(
-                issue=ev.IssueId(f"I{first_issue}"),
-                source=ev.IssueSource.STALE,
-                command=unsteady.command,
-                text=f"files changed during verification; does `{unsteady.command}` write into the tree?",
-            )
+    return [
+        ev.IssueOpened(
+            issue=_UNNUMBERED,
+            source=ev.IssueSource.STALE,
+            command=result.command,
+            text=f"files changed during verification; does `{result.command}` write into the tree?",
         )
-    if opened:
-        reasons = tuple(
-            ev.Blocker(kind=ev.BlockerKind.VERIFICATION, item=e.item, text=_first_line(e.text))
-            for e in opened
-            if isinstance(e, ev.IssueOpened)
-        )
-        return (*events, *opened, ev.SealRefused(blockers=reasons))
-    return (*events, ev.MissionSealed(tree=tree, summary=state.seal_summary))
-
-
-def _red_issue(state: MissionState, result: ev.VerificationFinished, number: int) -> ev.IssueOpened:
-    owners = named_owners(state, result.output)
-    owner = owners[0] if len(owners) == 1 else None
-    return ev.IssueOpened(
-        issue=ev.IssueId(f"I{number}"),
-        item=owner.spec.id if owner else None,
-        source=ev.IssueSource.VERIFICATION,
-        command=result.command,
-        text=f"`{result.command}` exited {result.exit_code}:\n{result.output}",
-    )
+        for result in run.results
+        if result.tree != tree
+    ][:1]
 
 
 def named_owners(state: MissionState, text: str) -> tuple[Item, ...]:
-    """Return the items whose files `text` names, in the order in which they are named first."""
-    places: dict[ev.ItemId, int] = {}
-    items: dict[ev.ItemId, Item] = {}
-    for path in {path for item in listed_items(state) for path in item.files}:
-        at = text.find(path)
-        owner = owner_of(state, path)
-        if at >= 0 and owner is not None:
-            items[owner.spec.id] = owner
-            places[owner.spec.id] = min(at, places.get(owner.spec.id, at))
-    return tuple(items[item_id] for item_id in sorted(places, key=places.__getitem__))
+    """Return the items whose files `text` names, in the order in which they are named first.
+
+    A path counts as a whole (`app.py` is not named by `myapp.py`), also at the end of an absolute one.
+    """
+    paths = sorted({path for item in listed_items(state) for path in item.files}, key=len, reverse=True)
+    if not paths:
+        return ()
+    named = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, paths))})(?![\w-]|\.\w)"
+    owners = (owner_of(state, found[0]) for found in re.finditer(named, text))
+    return tuple({owner.spec.id: owner for owner in owners if owner is not None}.values())

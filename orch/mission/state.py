@@ -125,7 +125,6 @@ class Session:
     messages: History = ()
     open_turn: bool = False
     open_calls: tuple[ToolCall, ...] = ()
-    called: frozenset[str] = frozenset()
     turns: int = 0
     turns_since_wake: int = 0
     nudged: bool = False
@@ -154,7 +153,6 @@ class Issue:
     opened_seq: int
     is_open: bool = True
     told: bool = False
-    closed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +180,13 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class MissionState:
-    """Everything the journal says. `files` are the hashes orch knows, `intents` the writes under way."""
+    """Everything the journal says. `files` are the hashes orch knows, `intents` the writes under way.
+
+    `reply` is a person's answer that the Commander was not told yet, `run_seq` the event that began this run.
+    """
 
     mission: MissionId = NO_MISSION
     goal: str = ""
-    orch_version: str = ""
     models: Mapping[Role, str] = field(default_factory=dict)
     max_parallel: int = 1
     max_turns: int = 1
@@ -197,12 +197,12 @@ class MissionState:
     ending: str = ""
     stopped_by: StopSignal | None = None
     end_blockers: tuple[Blocker, ...] = ()
+    is_usage: bool = False
     items: Mapping[ItemId, Item] = field(default_factory=dict)
     sessions: Mapping[SessionId, Session] = field(default_factory=dict)
     issues: Mapping[IssueId, Issue] = field(default_factory=dict)
     evidence: Mapping[EvidenceId, EvidenceRecorded] = field(default_factory=dict)
     commander: SessionId | None = None
-    plan_accepted: bool = False
     verify: tuple[str, ...] = ()
     settings_verify: tuple[str, ...] = ()
     baseline_due: bool = False
@@ -218,12 +218,13 @@ class MissionState:
     denials: tuple[PermissionDenied, ...] = ()
     stagnations: int = 0
     moved: str = ""
-    question: str = ""
+    reply: str = ""
     spending: Spending = field(default_factory=Spending)
     num_turns: int = 0
     num_retries: int = 0
     duration_s: float = 0.0
     run_started: str = ""
+    run_seq: int = 0
     started: str = ""
     seq: int = 0
     ts: str = ""
@@ -305,7 +306,7 @@ def known_tree(state: MissionState) -> str:
 def seal_commands(state: MissionState) -> tuple[str, ...]:
     """What must exit 0 on the final tree: the plan's commands, or each distinct check in their place."""
     if state.verify:
-        return state.verify
+        return distinct(state.verify)
     return distinct(i.spec.check for i in listed_items(state) if i.spec.check)
 
 

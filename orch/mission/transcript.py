@@ -26,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orch.errors import InvalidHistory
 
+EMPTY_REPLY = "(empty reply)"
+"""Stands in a history for a turn without text and calls: no endpoint accepts an empty message."""
 CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -38,7 +40,7 @@ def clean(text: str) -> str:
 class Frozen(BaseModel):
     """Base of every value that reaches the disk: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ToolCall(Frozen):

@@ -1,0 +1,61 @@
+"""`orch resume`: continue a mission that was stopped, failed, blocked or killed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orch.commands import options
+from orch.commands.options import OutputFormat
+
+
+def resume(  # noqa: PLR0913 - one option per line is the schema of the command line
+    mission: options.Mission = None,
+    cd: options.Workspace = Path(),
+    model: options.Model = None,
+    model_commander: options.CommanderModel = None,
+    model_planner: options.PlannerModel = None,
+    model_worker: options.WorkerModel = None,
+    model_reviewer: options.ReviewerModel = None,
+    max_parallel: options.MaxParallel = None,
+    max_turns: options.MaxTurns = None,
+    output_format: options.Output = OutputFormat.TEXT,
+    json: options.AsStream = False,
+    output_last_message: options.LastMessage = None,
+    quiet: options.Quiet = False,
+    reply: Annotated[
+        str | None,
+        typer.Option("--reply", metavar="TEXT", help="The answer to what a blocked mission asked."),
+    ] = None,
+) -> None:
+    """Continue a stopped, failed, blocked or crashed mission; the latest by default.
+
+    What is completed stays completed, and no finished turn is paid again. A sealed mission prints its
+    stored result.
+
+    Examples:
+
+      orch resume
+
+      orch resume --reply "Use PostgreSQL"
+    """
+    from orch.commands import parts
+
+    asked = parts.Asked(
+        flags=parts.flags(
+            model,
+            {
+                "commander": model_commander,
+                "planner": model_planner,
+                "worker": model_worker,
+                "reviewer": model_reviewer,
+            },
+            max_parallel,
+            max_turns,
+        ),
+        workspace=cd,
+        form=OutputFormat.STREAM_JSON if json else output_format,
+        last_message=output_last_message,
+        is_quiet=quiet,
+    )
+    raise typer.Exit(parts.go_on(asked, mission, reply))

@@ -1,0 +1,32 @@
+"""`orch stop`: stop a running mission, and look that nothing of it lives on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orch.commands import options
+
+
+def stop(
+    mission: options.Mission = None,
+    cd: options.Workspace = Path(),
+    now: Annotated[bool, typer.Option("--now", help="Do not let running turns finish.")] = False,
+) -> None:
+    """Stop the running mission and return when nothing of it lives.
+
+    It is checkpointed: `orch resume` goes on. Stopping what does not run is no error.
+
+    Examples:
+
+      orch stop
+
+      orch stop --now
+    """
+    from orch.commands import parts
+    from orch.runtime import halt
+
+    survivors = halt.halt(parts.folder_of(cd), mission, now=now)
+    if survivors:
+        typer.echo(f"orch: still alive: {', '.join(map(str, survivors))}; try `orch stop --now`", err=True)
+    raise typer.Exit(1 if survivors else 0)

@@ -1,0 +1,339 @@
+"""The mission loop: carry out what `decide` asks for, keep `work` running, record everything.
+
+Theory of operation. `record` is the one way in which anything happens. It stamps the events, reduces them
+into the state (an illegal one is refused before a byte is written), and queues them for the journal in the
+same instant; it returns, and the views hear of them, once they are durable. Whoever acts, acts after such a
+return; and since the journal keeps the order of the calls, all that a decision rests on is then on disk too.
+
+One task drives: it asks `decide` until nothing is due, then makes the running tasks equal to `work`.
+Sessions, setups and verifications are tasks of one group; what they do comes back as events, which wake the driver.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from orch.errors import DiskRefused, ModelError, ToolError
+from orch.mission import events as ev
+from orch.mission.decide import Step, Work, WorkKind, decide, work
+from orch.mission.reduce import reduce
+from orch.mission.state import MissionState, MissionStatus, SessionStatus
+from orch.runtime import recovery, verification
+from orch.runtime.session import Conversation, SessionOverError
+from orch.store.journal import Journal
+from orch.store.locks import Leases
+from orch.tools.desk import Place
+
+GRACE_S = 5.0
+"""On a stop, turns under way may finish for this long: they are paid for."""
+WATCH_S = 2.0
+"""How often it is looked whether the journal is still where it belongs."""
+LEASE_RETRY_S = 1.0
+"""How long to wait before a file that another process holds is asked for again."""
+LEASE_TRIES = 60
+LOOK_AGAIN_S = 30.0
+"""The driver looks at the state at least this often, whatever it was told."""
+CANCEL_LIMIT_S = 10.0
+"""Cancelled work has this long to end its commands."""
+
+_ROUTINE = (
+    ev.TurnStarted,
+    ev.TurnFinished,
+    ev.ToolCalled,
+    ev.ToolFinished,
+    ev.FileIntended,
+    ev.FileChanged,
+    ev.EvidenceRecorded,
+    ev.PermissionDenied,
+    ev.ContextUpdated,
+    ev.Retry,
+)
+"""Events after which nothing new can be due: the driver sleeps on."""
+
+
+class View(Protocol):
+    """Somebody who looks: hears every event once it is durable, with the state after it."""
+
+    def show(self, event: ev.Event, state: MissionState) -> None:
+        """Show an event. Must not block and must not raise."""
+        ...
+
+
+class Converse(Protocol):
+    """Builds the conversation of a session that is to run in this process."""
+
+    def __call__(self, owner: "Orchestrator", session_id: ev.SessionId, /) -> Conversation:
+        """Return a conversation that has not started."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Orchestrator:
+    """One run of one mission. `state` is what the journal says; only `record` changes it."""
+
+    state: MissionState
+    mission: ev.MissionId
+    journal: Journal
+    leases: Leases
+    place: Place
+    converse: Converse
+    views: Sequence[View]
+    command_timeout_s: float
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _stop_now: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopped_by: ev.StopSignal | None = None
+    _group: asyncio.TaskGroup = field(init=False)
+    _tasks: dict[Work, asyncio.Task[None]] = field(default_factory=dict)
+    _helpers: set[asyncio.Task[None]] = field(default_factory=set)
+    _conversations: dict[ev.SessionId, Conversation] = field(default_factory=dict)
+    _denied: dict[ev.ItemId, int] = field(default_factory=dict)
+
+    # ---- what happens
+
+    async def record(self, *events: ev.Event) -> None:
+        """Make `events` happen, as one batch; returns when they are durable.
+
+        Raises:
+            IllegalTransition: The state does not allow one of them; none of them happened.
+            DiskRefused: They could not be written; the run is over.
+        """
+        if not events:
+            return
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        state = self.state
+        stamped: list[ev.Event] = []
+        after: list[MissionState] = []
+        for event in events:
+            fact = event.model_copy(update={"seq": state.seq + 1, "ts": now, "mission": self.mission})
+            state = reduce(state, fact)
+            stamped.append(fact)
+            after.append(state)
+        durable = self.journal.append(stamped)
+        self.state = state
+        durable.add_done_callback(lambda done: self._publish(done, stamped, after))
+        await asyncio.shield(durable)
+
+    def _publish(
+        self, done: asyncio.Future[None], events: list[ev.Event], states: list[MissionState]
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        for event, state in zip(events, states, strict=True):
+            if isinstance(event, ev.LeaseReleased):
+                self.leases.release(event.item)
+            for view in self.views:
+                view.show(event, state)
+        if any(not isinstance(event, _ROUTINE) for event in events):
+            self._changed.set()
+
+    # ---- the run
+
+    async def run(self) -> None:
+        """Run until the mission's run is over, whatever that means; the state says.
+
+        Raises:
+            DiskRefused: The journal could not be written, or is gone.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                watch = self._group.create_task(self._watch(), name="watch the journal")
+                try:
+                    await self._drive()
+                finally:
+                    watch.cancel()
+                    await self._end_all()
+        except* DiskRefused as refused:
+            raise _first(refused) from None
+
+    def stop(self, signal: ev.StopSignal, *, now: bool = False) -> None:
+        """Ask the run to stop: gracefully, and with `now` (or asked again) at once."""
+        if now or self._stop.is_set():
+            self._stop_now.set()
+        self._stopped_by = self._stopped_by or signal
+        self._stop.set()
+        self._changed.set()
+
+    def is_stopping(self) -> bool:
+        """Whether no new turn may start."""
+        return self._stop.is_set()
+
+    def spawn(self, job: Coroutine[object, object, None], name: str) -> None:
+        """Run the watcher of a background job for as long as the run lasts."""
+        helper = self._group.create_task(job, name=name)
+        self._helpers.add(helper)
+        helper.add_done_callback(self._helpers.discard)
+
+    async def _drive(self) -> None:
+        while self.state.status is MissionStatus.RUNNING:
+            if self._stop.is_set():
+                await self._park()
+                return
+            self._changed.clear()
+            waits = await self._carry_out_all()
+            self._reconcile()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_RETRY_S if waits else LOOK_AGAIN_S):
+                    await self._changed.wait()
+
+    async def _carry_out_all(self) -> bool:
+        """Carry out steps until none is due; say whether one waits for a file of another process."""
+        waiting: set[ev.ItemId] = set()
+        while not self._stop.is_set():
+            steps = [step for step in decide(self.state) if step.lease not in waiting]
+            if not steps:
+                break
+            batch: list[ev.Event] = []
+            for step in steps:
+                denial = await self._denial(step)
+                batch += step.events if denial is None else denial
+                if denial is not None and step.lease is not None:
+                    waiting.add(step.lease)
+            await self.record(*batch)
+        return bool(waiting)
+
+    async def _denial(self, step: Step) -> Sequence[ev.Event] | None:
+        """Take the leases of a step; if another process holds a file, return what that means."""
+        if step.lease is None:
+            return None
+        item = self.state.items[step.lease]
+        reason = await asyncio.to_thread(self.leases.acquire, item.spec.id, item.files)
+        if reason is None:
+            return None
+        tries = self._denied[item.spec.id] = self._denied.get(item.spec.id, 0) + 1
+        if tries == 1:
+            return [ev.LeaseDenied(item=item.spec.id, files=item.files, reason=reason)]
+        if tries >= LEASE_TRIES:
+            return [ev.ItemFailed(item=item.spec.id, kind=ev.BlockerKind.ITEM, reason=reason)]
+        return []
+
+    def _reconcile(self) -> None:
+        """Make the running tasks equal to what has to run."""
+        needed = work(self.state)
+        for present, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[present]
+            elif present not in needed:
+                task.cancel()
+        for session in [s for s in self._conversations if self._is_over(s)]:
+            self.spawn(self._conversations.pop(session).close(), f"close {session}")
+        for wanted in needed:
+            if wanted not in self._tasks and self._has_slot(wanted):
+                self._tasks[wanted] = self._group.create_task(
+                    self._guarded(wanted, self._job(wanted)), name=f"{wanted.kind} {wanted.subject}"
+                )
+
+    def _is_over(self, session: ev.SessionId) -> bool:
+        return self.state.sessions[session].status is SessionStatus.ENDED
+
+    def _has_slot(self, wanted: Work) -> bool:
+        """Sessions left running by an earlier run may be more than this run's slots; they take turns."""
+        if wanted.kind is not WorkKind.SESSION:
+            return True
+        session = self.state.sessions[ev.SessionId(wanted.subject)]
+        if session.role is ev.Role.COMMANDER:
+            return True
+        at_work = [w.subject for w in self._tasks if w.kind is WorkKind.SESSION]
+        return len(at_work) - (self.state.commander in at_work) < self.state.max_parallel
+
+    def _job(self, wanted: Work) -> Coroutine[object, object, None]:
+        match wanted.kind:
+            case WorkKind.SESSION:
+                return self._conversation(ev.SessionId(wanted.subject)).run()
+            case WorkKind.SETUP:
+                item = ev.ItemId(wanted.subject)
+                return self._set_up(item)
+            case WorkKind.VERIFICATION:
+                return verification.verify(self.place, self.record, self.command_timeout_s)
+
+    def _conversation(self, session: ev.SessionId) -> Conversation:
+        if session not in self._conversations:
+            self._conversations[session] = self.converse(self, session)
+        return self._conversations[session]
+
+    async def _set_up(self, item: ev.ItemId) -> None:
+        await verification.set_up(self.place, self.record, item, self.command_timeout_s)
+        extra = self.state.items[item].extra_files
+        if extra and self.state.items[item].leased:
+            await asyncio.to_thread(self.leases.extend, item, extra)
+
+    async def _guarded(self, work: Work, job: Coroutine[object, object, None]) -> None:
+        """Run a job; an error of a model ends the run or the session, as the table says."""
+        try:
+            await job
+        except SessionOverError:
+            pass
+        except ToolError as error:
+            await self._fail_session(work, str(error))
+        except ModelError as error:
+            row = recovery.action_for(error)
+            if row is None or row.action is recovery.Action.FAIL_SESSION:
+                await self._fail_session(work, str(error))
+            else:
+                await self._fail_run(row.outcome, str(error), usage=row.outcome is ev.Outcome.ERROR)
+        finally:
+            self._changed.set()
+
+    async def _fail_session(self, work: Work, reason: str) -> None:
+        session = self.state.sessions.get(ev.SessionId(work.subject))
+        if session is not None and session.status is SessionStatus.RUNNING:
+            await self.record(
+                ev.SessionEnded(
+                    session=session.id, item=session.item, outcome=ev.SessionOutcome.FAILED, reason=reason
+                )
+            )
+
+    async def _fail_run(self, outcome: ev.Outcome, text: str, *, usage: bool) -> None:
+        if self.state.status is MissionStatus.RUNNING:
+            await self.record(ev.MissionFailed(outcome=outcome, text=text, is_usage=usage))
+
+    # ---- the end
+
+    async def _park(self) -> None:
+        """Let turns under way finish within the grace, then end everything and say that it stopped."""
+        sessions = [t for w, t in self._tasks.items() if w.kind is WorkKind.SESSION and not t.done()]
+        for wanted, task in self._tasks.items():
+            if wanted.kind is not WorkKind.SESSION:
+                task.cancel()
+        hurry = self._group.create_task(self._hurry(sessions), name="second signal")
+        if sessions:
+            await asyncio.wait(sessions, timeout=GRACE_S)
+        hurry.cancel()
+        await self._end_all()
+        if self.state.status is MissionStatus.RUNNING:
+            await self.record(ev.MissionStopped(signal=self._stopped_by or ev.StopSignal.TERMINATE))
+
+    async def _hurry(self, sessions: Sequence[asyncio.Task[None]]) -> None:
+        await self._stop_now.wait()
+        for session in sessions:
+            session.cancel()
+
+    async def _end_all(self) -> None:
+        tasks = {*self._tasks.values(), *self._helpers}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_LIMIT_S)
+        self._tasks.clear()
+        for conversation in self._conversations.values():
+            await conversation.close()
+        self._conversations.clear()
+
+    async def _watch(self) -> None:
+        """End the run when its journal is no longer where it is looked for."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if not await asyncio.to_thread(self.journal.alive):
+                raise DiskRefused(
+                    "the mission's journal is gone (was .opencode/orch deleted?): the run cannot go on. "
+                    "Restore it and run `orch resume`, or start afresh."
+                )
+
+
+def _first(group: BaseExceptionGroup[DiskRefused]) -> DiskRefused:
+    """Return one of the errors of a group: all tasks were told the same."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

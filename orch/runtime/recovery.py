@@ -1,0 +1,76 @@
+"""What orch does about an error of a model, as one table; classified by type, never by text.
+
+`action_for` picks the first row whose class fits. Waiting between tries is exponential with jitter that only
+ever adds, and never shorter than the endpoint asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tenacity import RetryCallState, wait_exponential_jitter
+
+from orch.errors import (
+    AuthRefused,
+    ModelError,
+    ProviderUnavailable,
+    Retryable,
+    UnknownModel,
+)
+from orch.mission.events import Outcome
+
+TRIES = 4
+"""One call and three retries; then the provider counts as unavailable."""
+LONGEST_WAIT_S = 120.0
+"""An endpoint that asks for more than this is unavailable for this run."""
+
+
+class Action(StrEnum):
+    """What an error leads to."""
+
+    RETRY = "retry"  # ask again after a wait; then the run parks, resumable
+    END_RUN = "end_run"  # no session can do better
+    FAIL_SESSION = "fail_session"  # a fresh session may do better
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One class of errors, what is done, and how the run is called if it ends with it."""
+
+    error: type[ModelError]
+    action: Action
+    outcome: Outcome = Outcome.PROVIDER
+
+
+TABLE = (
+    Row(Retryable, Action.RETRY, Outcome.PROVIDER),
+    Row(AuthRefused, Action.END_RUN, Outcome.AUTH),
+    Row(UnknownModel, Action.END_RUN, Outcome.ERROR),
+    Row(ProviderUnavailable, Action.END_RUN, Outcome.PROVIDER),
+    Row(ModelError, Action.FAIL_SESSION),
+)
+
+
+def action_for(error: BaseException | None) -> Row | None:
+    """Return the row for `error`; `None` if it is no model's error at all."""
+    return next((row for row in TABLE if isinstance(error, row.error)), None)
+
+
+def is_retried(error: BaseException) -> bool:
+    """Whether the same call is worth making again."""
+    row = action_for(error)
+    if row is None or row.action is not Action.RETRY:
+        return False
+    return not isinstance(error, Retryable) or (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+
+
+def backoff(base_s: float) -> Callable[[RetryCallState], float]:
+    """Return tenacity's wait: `base_s` doubled with each try, plus jitter, at least what was asked for."""
+    exponential = wait_exponential_jitter(initial=base_s, max=LONGEST_WAIT_S / 2, jitter=base_s)
+
+    def wait_s(retry: RetryCallState) -> float:
+        error = retry.outcome.exception() if retry.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, Retryable) else None
+        return max(exponential(retry), asked_s or 0.0)
+
+    return wait_s

@@ -1,0 +1,107 @@
+"""orch's own runs of commands: the verification before the first write, the seal's, and setup commands.
+
+Nothing here believes anybody: commands are run by orch, on the tree as it is, one after the other and while
+nothing else writes; what they exit with becomes events. Cut off by a stop, a verification starts again.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from orch.mission import events as ev
+from orch.mission import review, seal
+from orch.mission.brief import OUTPUT_EXCERPT_CHARS
+from orch.mission.state import ItemStatus, Verification, tree_hash, tree_paths
+from orch.tools import walk
+from orch.tools.desk import Place, Record
+from orch.tools.processes import Finished
+
+
+async def verify(place: Place, record: Record, timeout_s: float) -> None:
+    """Run what is left of the mission's present verification; at the seal, say what it means."""
+    while (run := place.state().verification) is not None and not run.is_complete:
+        command = run.commands[len(run.results)]
+        log = place.logs / f"{run.phase}-{len(run.results) + 1}.log"
+        finished = await place.processes.run(command, cwd=place.workspace, log=log, timeout_s=timeout_s)
+        tree = tree_hash(await place.hashes(tree_paths(place.state())))
+        result = ev.VerificationFinished(
+            phase=run.phase,
+            command=command,
+            exit_code=finished.exit_code,
+            duration_s=round(finished.duration_s, 3),
+            tree=tree,
+            output=_excerpt(finished, timeout_s) if finished.exit_code else "",
+        )
+        await record(result)
+    if run is not None and run.phase is ev.VerificationPhase.SEAL:
+        await _judge(place, record, run)
+
+
+async def _judge(place: Place, record: Record, run: Verification) -> None:
+    files = await place.hashes(tree_paths(place.state()))
+    state = place.state()
+    moved = [
+        ev.FileChanged(path=path, before=state.files.get(path), after=sha, by_tool=False)
+        for path, sha in files.items()
+        if sha != state.files.get(path)
+    ]
+    await record(*moved, *seal.verdict(state, run, files, len(state.issues) + 1))
+
+
+def _excerpt(finished: Finished, timeout_s: float) -> str:
+    """Return the part of a red command's output that its reader needs: mostly the end."""
+    text = finished.output
+    if len(text) > OUTPUT_EXCERPT_CHARS:
+        head = OUTPUT_EXCERPT_CHARS // 4
+        text = f"{text[:head]}\n[...]\n{text[-(OUTPUT_EXCERPT_CHARS - head) :]}"
+    ended = f"ended by orch after {timeout_s:.0f} s\n" if finished.timed_out else ""
+    return f"{ended}{text}".strip() or "(no output)"
+
+
+async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: float) -> None:
+    """Run a submitted item's setup command; new files that belong to nobody become the item's."""
+    item = place.state().items[item_id]
+    command = item.spec.setup or ""
+    before = await asyncio.to_thread(_listing, place.workspace)
+    finished = await place.processes.run(
+        command, cwd=place.workspace, log=place.logs / f"setup-{item_id}.log", timeout_s=timeout_s
+    )
+    after = await asyncio.to_thread(_listing, place.workspace)
+    owned = {path for other in place.state().items.values() for path in other.files}
+    made = sorted(path for path in after if before.get(path) != after[path] and path not in owned)
+    hashes = await place.hashes([*made, *item.files])
+    state = place.state()
+    if state.items[item_id].status is not ItemStatus.SUBMITTED:
+        return
+    done = ev.SetupFinished(
+        item=item_id,
+        command=command,
+        exit_code=finished.exit_code,
+        duration_s=round(finished.duration_s, 3),
+        output=_excerpt(finished, timeout_s),
+        files={path: sha for path in made if (sha := hashes[path])},
+    )
+    touched = [
+        ev.FileChanged(
+            item=item_id, path=path, before=state.files.get(path), after=hashes[path], by_tool=False
+        )
+        for path in item.files
+        if hashes[path] != state.files.get(path)
+    ]
+    if finished.exit_code == 0:
+        await record(done, *touched)
+        return
+    text = f"setup `{command}` exited {finished.exit_code}:\n{_excerpt(finished, timeout_s)}"
+    await record(done, *touched, *review.sent_back(state, item, ev.IssueSource.SETUP, text))
+
+
+def _listing(workspace: Path) -> Mapping[str, tuple[int, int]]:
+    """Return each file that is not ignored, with what tells that it changed."""
+    listing = {}
+    for path in walk.walk(workspace):
+        try:
+            status = (workspace / path).lstat()
+        except OSError:
+            continue
+        listing[path] = (status.st_mtime_ns, status.st_size)
+    return listing

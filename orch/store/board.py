@@ -1,0 +1,146 @@
+"""What people and agents read under `.opencode/`: generated views, and the context of the project.
+
+orch changes only what it made. A view starts with `<!-- orch:generated -->`; where a file of that name lacks
+that line it is a person's, and the view goes to `.opencode/orch/`. In `context.md` orch owns what stands
+between `<!-- orch -->` and `<!-- /orch -->`, and nothing else. All functions block.
+"""
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from orch.errors import ToolError
+from orch.mission.transcript import clean
+from orch.store.folder import Folder, atomic_write, leads_into
+
+GENERATED = b"<!-- orch:generated -->"
+LONGEST_SOURCE_BYTES = 32 * 1024
+
+_BEGIN = b"<!-- orch -->"
+_END = b"<!-- /orch -->"
+_SHARED_FILE = 0o666  # less the umask: people commit these
+_ADVICE = ("AGENTS.md", "CLAUDE.md")  # the first that exists
+_CHECKED_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+_Signature = tuple[int, int, int, int] | None
+
+
+def write_view(folder: Folder, name: str, text: str) -> str | None:
+    """Put the view `name` in place; return one line if it had to go elsewhere.
+
+    Raises:
+        DiskRefused: the old view is untouched.
+    """
+    data = GENERATED + b"\n" + clean(text).encode()
+    path, notice = folder.root / name, None
+    if not _may_generate(path):
+        path = folder.orch / name
+        notice = f"{folder.root / name} is not orch's and was left alone; the generated one is {path}"
+    if _regular_bytes(path) != data:
+        atomic_write(path, data, mode=_SHARED_FILE)
+    return notice
+
+
+def write_context(folder: Folder, content: str) -> str:
+    """Put `content` into orch's part of `context.md`; return the sha256 of the whole file.
+
+    Raises:
+        ToolError: `context.md` is a link or no regular file.
+        DiskRefused: the old file is untouched.
+    """
+    path = folder.context
+    old = _regular_bytes(path)
+    if old is None and os.path.lexists(path):
+        raise ToolError(
+            f"{path} is no regular file, and orch does not write through links; leave it as it is"
+        )
+    new = _with_block(old or b"", clean(content))
+    if new != old:
+        atomic_write(path, new, mode=_SHARED_FILE)
+    return hashlib.sha256(new).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    signatures: tuple[_Signature, ...]
+    text: str
+
+
+class Context:
+    """What goes before every agent: `context.md` and the project's own advice to agents.
+
+    The same bytes as long as no file changes, for one `stat` per file and call; safe to use from several
+    threads.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._workspace = folder.workspace
+        self._context = folder.context
+        self._advice = tuple(folder.workspace / name for name in _ADVICE)
+        self._cached = _Cached((), "")
+
+    def text(self) -> str:
+        """Return the context, each file under its name; empty where there is none."""
+        signatures = tuple(_signature(path) for path in (self._context, *self._advice))
+        if signatures != self._cached.signatures:
+            advice = next((text for path in self._advice if (text := self._section(path))), "")
+            sections = (self._section(self._context), advice)
+            self._cached = _Cached(signatures, "\n".join(section for section in sections if section))
+        return self._cached.text
+
+    def _section(self, path: Path) -> str:
+        # A repository may plant a link to a secret: what leads out of the workspace is not read.
+        if not leads_into(path, self._workspace):
+            return ""
+        data = _regular_bytes(Path(os.path.realpath(path)), LONGEST_SOURCE_BYTES + 1)
+        if not data or not data.strip():
+            return ""
+        text = data[:LONGEST_SOURCE_BYTES].decode(errors="replace")
+        if len(data) > LONGEST_SOURCE_BYTES:
+            text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+            text += f"\n[cut: only the first {LONGEST_SOURCE_BYTES} bytes of {path.name} stand here]"
+        return f"# {path.relative_to(self._workspace).as_posix()}\n\n{clean(text).strip()}\n"
+
+
+def _may_generate(path: Path) -> bool:
+    if not os.path.lexists(path):
+        return True
+    head = _regular_bytes(path, len(GENERATED) + 2)
+    return head is not None and head.splitlines()[:1] == [GENERATED]
+
+
+def _regular_bytes(path: Path, limit_bytes: int = -1) -> bytes | None:
+    """Return the start of a file, `None` for whatever is no regular file (a link, a pipe, nothing)."""
+    try:
+        descriptor = os.open(path, _CHECKED_OPEN | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return file.read(limit_bytes)
+
+
+def _signature(path: Path) -> _Signature:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def _with_block(data: bytes, content: str) -> bytes:
+    inner = content.strip().encode()
+    for marker in (_BEGIN, _END):
+        inner = inner.replace(marker, marker.replace(b"<", b"&lt;"))
+    block = _BEGIN + b"\n" + inner + b"\n" + _END
+    end = data.find(_END)
+    while end >= 0:
+        begin = data.rfind(_BEGIN, 0, end)
+        if begin >= 0:
+            return data[:begin] + block + data[end + len(_END) :]
+        end = data.find(_END, end + 1)
+    gap = b"" if not data else b"\n" if data.endswith(b"\n") else b"\n\n"
+    return data + gap + block + b"\n"

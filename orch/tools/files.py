@@ -1,0 +1,521 @@
+"""Reads and changes files of the workspace, and nothing outside it.
+
+Every path is first made canonical (`locate`); the file is then opened from the workspace's own descriptor,
+one folder at a time and without following links, so that a folder swapped for a link in between is refused
+and not followed. A change is prepared, so that its hashes can be recorded, and then committed: the commit
+looks once more at what is there, and a file that is neither what it was nor what it shall be is left alone
+(`Conflict`). The target holds the old bytes or the new ones, never a mixture.
+
+All functions block; run them in a thread. They fail with `ToolError`, whose text is for the model, or with
+`DiskRefused`. The caller decides who may write which file: what `prepare_*` is given must be the canonical
+path that was granted, and no link that appears later leads `commit` anywhere else.
+"""
+
+import difflib
+import errno
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+
+from orch.errors import Conflict, DiskRefused, ToolError
+from orch.tools.diagnostics import near_miss
+from orch.tools.walk import BINARY_PROBE_BYTES, is_reserved, is_secret
+
+PAGE_LINES = 2000
+PAGE_CHARS = 40_000
+LINE_CHARS = 2000
+READ_BYTES_MAX = 50_000_000
+WRITE_BYTES_MAX = 1_000_000
+PATH_BYTES_MAX = 4000
+NAME_BYTES_MAX = 255
+
+_PIECE_BYTES = 4 * (LINE_CHARS + 1)  # holds one character too many, whatever their size
+_BOM = b"\xef\xbb\xbf"
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMED_LINES_MAX = 10
+_COMPARED_NAMES_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a file: numbered lines and a last line that says how to read on; the whole file's hash."""
+
+    path: str
+    text: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit will do: sha256 before (`None`: absent) and after (`None`: deleted), the new bytes."""
+
+    path: str
+    before: str | None
+    after: str | None
+    data: bytes | None
+
+
+def locate(workspace: Path, path: str) -> str:
+    """Return the one relative, `/` separated name of a file that may not exist yet; `.` is the workspace.
+
+    Links are resolved; where the file system folds case or Unicode, the name on disk counts.
+
+    Raises:
+        ToolError: The path is malformed, leaves the workspace, or belongs to git or to orch.
+    """
+    _refuse_malformed(path)
+    root = os.path.realpath(workspace)
+    try:
+        real = os.path.realpath(f"{root}/{path}" if not path.startswith("/") else path)
+    except OSError as error:  # a link that goes while it is read
+        raise ToolError(f"{path} cannot be resolved: {error.strerror}; try again.") from error
+    if os.path.commonpath([root, real]) != root:
+        raise ToolError(f"{path} lies outside the workspace; use a path inside it.")
+    canonical = _name_on_disk(root, os.path.relpath(real, root))
+    _refuse_malformed(canonical)
+    if is_reserved(canonical):
+        raise ToolError(f"{path} belongs to git or to orch itself; leave it alone.")
+    return canonical
+
+
+def _refuse_malformed(path: str) -> None:
+    shown = ascii(path[:80])
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise ToolError(f"The path {shown} is not valid UTF-8.") from None
+    if not path or "\0" in path:
+        raise ToolError(f"The path {shown} is {'not valid: it has a NUL' if path else 'empty'}.")
+    if len(encoded) > PATH_BYTES_MAX or max(map(len, encoded.split(b"/"))) > NAME_BYTES_MAX:
+        raise ToolError(f"The path {shown}… is too long: a name has at most {NAME_BYTES_MAX} bytes.")
+
+
+def _name_on_disk(root: str, path: str) -> str:
+    """Spell every existing part of `path` as its folder does."""
+    spelled = root
+    for name in path.split("/"):
+        spelled = f"{spelled}/{_spelling(spelled, name)}"
+    return spelled[len(root) + 1 :]
+
+
+def _spelling(folder: str, name: str) -> str:
+    """List the folder only where another spelling finds something too."""
+    variants = {name.swapcase(), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))} - {name}
+    if not os.path.lexists(f"{folder}/{name}"):
+        return name
+    if not any(os.path.lexists(f"{folder}/{variant}") for variant in variants):
+        return name
+    try:
+        names = [entry.name for entry in Path(folder).iterdir()]
+    except OSError:
+        return name
+    return name if name in names else next((other for other in names if _fold(other) == _fold(name)), name)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+@contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """Turn the system's refusals into words; `FileNotFoundError` passes, its meaning is the caller's."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _DISK:
+            raise DiskRefused(f"{path} cannot be written or read: {error.strerror}.") from error
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise ToolError(f"{path} cannot be reached: a part of it is a file or a link.") from error
+        raise ToolError(f"{path} cannot be used: {error.strerror}.") from error
+
+
+@contextmanager
+def _folder_of(workspace: Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """Yield a descriptor of the folder that holds `path`, and the name in it; follow no link on the way."""
+    *folders, name = path.split("/")
+    fd = os.open(workspace, _FOLDER_FLAGS)
+    try:
+        for folder in folders:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(folder, dir_fd=fd)
+            below = os.open(folder, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd, name
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _opened(folder: int, name: str, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+    """Open a regular file; what is none is not even touched, as a look can wake a pipe's writer."""
+    _refuse_special(os.stat(name, dir_fd=folder, follow_symlinks=False), path)
+    with os.fdopen(os.open(name, _FILE_FLAGS, dir_fd=folder), "rb") as file:
+        info = os.fstat(file.fileno())
+        _refuse_special(info, path)
+        yield file, info
+
+
+def _refuse_special(info: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(info.st_mode):
+        raise ToolError(f"{path} is a folder; use glob to see the files in it.")
+    if not stat.S_ISREG(info.st_mode):
+        raise ToolError(f"{path} is a link, pipe, socket or device, not a file.")
+
+
+def _missing(workspace: Path, path: str) -> ToolError:
+    """Say that a file does not exist, and what in the nearest folder is called like it."""
+    parts = path.split("/")
+    for depth in range(len(parts) - 1, -1, -1):
+        try:
+            with _folder_of(workspace, "/".join([*parts[:depth], "."])) as (fd, _), os.scandir(fd) as entries:
+                names = [entry.name for entry in entries if entry.name.isprintable()]
+        except OSError:
+            continue
+        folder = "/".join(parts[:depth])
+        close = difflib.get_close_matches(parts[depth], names[:_COMPARED_NAMES_MAX], n=3)
+        if close:
+            near = ", ".join(f"{folder}/{name}" if folder else name for name in close)
+            return ToolError(f"{path} does not exist. Did you mean {near}?")
+        return ToolError(f"{path} does not exist in {folder or 'the workspace'}; use glob to find it.")
+    return ToolError(f"{path} does not exist.")
+
+
+def fingerprint(workspace: Path, path: str) -> str | None:
+    """Return the sha256 of a file's bytes, `None` if it is absent.
+
+    Raises:
+        ToolError: The path is out of bounds, or no regular file.
+    """
+    path = locate(workspace, path)
+    with _reported(path):
+        try:
+            with _folder_of(workspace, path) as (fd, name):
+                return _sha256_at(fd, name, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _sha256_at(folder: int, name: str, path: str) -> str | None:
+    try:
+        with _opened(folder, name, path) as (file, _):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def read_page(workspace: Path, path: str, offset: int = 1, limit: int = PAGE_LINES) -> Page:
+    """Return `limit` lines from line `offset` (1-based) on, at most `PAGE_CHARS`, long lines cut.
+
+    Raises:
+        ToolError: The file is missing, a secret, binary, too large, or no regular file.
+    """
+    path = locate(workspace, path)
+    if is_secret(path):
+        raise ToolError(f"{path} may hold secrets and is not shown; work without its content.")
+    try:
+        with (
+            _reported(path),
+            _folder_of(workspace, path) as (fd, name),
+            _opened(fd, name, path) as (file, info),
+        ):
+            if info.st_size > READ_BYTES_MAX:
+                raise ToolError(f"{path} has {info.st_size:,} bytes, too large to read; use grep.")
+            if b"\0" in file.read(BINARY_PROBE_BYTES):
+                raise ToolError(f"{path} is a binary file ({info.st_size:,} bytes) and cannot be shown.")
+            file.seek(0)
+            return _page(path, file, max(1, offset), max(1, limit))
+    except FileNotFoundError:
+        raise _missing(workspace, path) from None
+
+
+def _page(path: str, file: BufferedReader, first: int, limit: int) -> Page:
+    """Hash the whole file in pieces, and keep the lines asked for."""
+    digest = hashlib.sha256()
+    lines: list[str] = []
+    chars, number, begins = 0, 1, True
+    while piece := file.readline(_PIECE_BYTES):
+        digest.update(piece)
+        if begins and number == first + len(lines) and len(lines) < limit and chars < PAGE_CHARS:
+            lines.append(f"{number:>6}\t{_shown(piece, number)}")
+            chars += len(lines[-1])
+        begins = piece.endswith(b"\n")
+        number += begins
+    total = number - begins
+    text = "\n".join([*lines, _footer(first, first + len(lines) - 1, total)])
+    return Page(path, text, digest.hexdigest())
+
+
+def _shown(piece: bytes, number: int) -> str:
+    data = piece.removeprefix(_BOM) if number == 1 else piece
+    line = data.decode(errors="replace").removesuffix("\n").removesuffix("\r").replace("\0", "\ufffd")
+    return line if len(line) <= LINE_CHARS else f"{line[:LINE_CHARS]} … (line cut)"
+
+
+def _footer(first: int, last: int, total: int) -> str:
+    if total == 0:
+        return "the file is empty"
+    if last < first:
+        return f"offset {first} is beyond the end: the file has {total} lines"
+    if last < total:
+        return f"lines {first}-{last} of {total}; read on with offset={last + 1}"
+    return f"lines {first}-{last} of {total}; end of file"
+
+
+@dataclass(frozen=True, slots=True)
+class _Existing:
+    """A text file as it is: its hash, its text with its own line endings, and how it is written."""
+
+    sha256: str
+    text: str
+    bom: bytes
+
+    @property
+    def eol(self) -> str:
+        """The line ending of new lines: CRLF only in a file that has no other."""
+        crlf = self.text.count("\r\n")
+        return "\r\n" if crlf and crlf == self.text.count("\n") else "\n"
+
+
+def _load(workspace: Path, path: str) -> bytes | None:
+    """Return a file's bytes, `None` if it is absent."""
+    try:
+        with (
+            _reported(path),
+            _folder_of(workspace, path) as (fd, name),
+            _opened(fd, name, path) as (file, info),
+        ):
+            if info.st_nlink > 1:
+                raise ToolError(f"{path} is one of several hard links to a file; it cannot be changed here.")
+            data = file.read(WRITE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > WRITE_BYTES_MAX:
+        raise ToolError(f"{path} is over {WRITE_BYTES_MAX:,} bytes; make it with a command instead.")
+    return data
+
+
+def _existing(path: str, data: bytes) -> _Existing:
+    bom = _BOM if data.startswith(_BOM) else b""
+    try:
+        text = data[len(bom) :].decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ToolError(f"{path} is a binary file or not UTF-8; make it with a command instead.")
+    return _Existing(_sha256(data), text, bom)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_unwritable(workspace: Path, path: str) -> None:
+    """Refuse a path that is not canonical: a grant for it would not hold for the file behind a new link."""
+    canonical = locate(workspace, path)
+    if canonical != path:
+        raise ToolError(f"{path} is another name of {canonical}; use that one.")
+    if path.casefold().split("/")[0] == ".opencode":
+        raise ToolError(f"{path}: only orch itself writes in .opencode/.")
+
+
+def _refuse_stale(path: str, current: str | None, seen: str | None) -> None:
+    if seen is not None and seen != current:
+        what = "deleted" if current is None else "changed"
+        raise Conflict(f"{path} was {what} since you read it; nothing was written. Read it again first.")
+
+
+def _refuse_unseen(path: str, seen: str | None) -> None:
+    if seen is None:
+        raise ToolError(f"{path} exists and you have not read it in this conversation; read it first.")
+
+
+def _encoded(path: str, text: str, bom: bytes = b"") -> bytes:
+    try:
+        data = bom + text.encode()
+    except UnicodeEncodeError:
+        raise ToolError(f"The new content of {path} is not valid UTF-8; nothing was written.") from None
+    if len(data) > WRITE_BYTES_MAX:
+        raise ToolError(
+            f"The new content of {path} is over {WRITE_BYTES_MAX:,} bytes; split it into several files."
+        )
+    if b"\0" in data:
+        raise ToolError(f"The new content of {path} has a NUL; binary files cannot be written.")
+    return data
+
+
+def prepare_write(workspace: Path, path: str, content: str, *, seen: str | None) -> Change:
+    """Plan the whole new content of a file; `seen` is the hash that the session last saw (`None`: never).
+
+    Raises:
+        Conflict: The file changed since it was seen.
+        ToolError: It exists and was never seen, or cannot or may not be written.
+    """
+    _refuse_unwritable(workspace, path)
+    data = _load(workspace, path)
+    _refuse_stale(path, _sha256(data) if data is not None else None, seen)
+    if data is None:
+        after = _encoded(path, content)
+        return Change(path, None, _sha256(after), after)
+    _refuse_unseen(path, seen)
+    old = _existing(path, data)
+    if old.bom:
+        content = content.removeprefix("\ufeff")
+    if old.eol == "\r\n":
+        content = content.replace("\r\n", "\n").replace("\n", "\r\n")
+    after = _encoded(path, content, old.bom)
+    return Change(path, old.sha256, _sha256(after), after)
+
+
+def prepare_edit(
+    workspace: Path, path: str, old: str, new: str, *, replace_all: bool, seen: str | None
+) -> Change:
+    """Plan the replacement of `old`, which must occur exactly once unless `replace_all`.
+
+    Line endings are no part of the comparison. A file that was never seen may be edited: the match shows
+    that its content is known. Only a secret must have been seen.
+
+    Raises:
+        Conflict: The file changed since it was seen.
+        ToolError: No match, several matches, or the file cannot or may not be edited.
+    """
+    old, new = old.replace("\r\n", "\n"), new.replace("\r\n", "\n")
+    if not old:
+        raise ToolError("old_string is empty; give the text to replace, or use write for a whole file.")
+    if old == new:
+        raise ToolError("old_string and new_string are the same; nothing would change.")
+    _refuse_unwritable(workspace, path)
+    data = _load(workspace, path)
+    _refuse_stale(path, _sha256(data) if data is not None else None, seen)
+    if data is None:
+        raise _missing(workspace, path)
+    if is_secret(path):
+        _refuse_unseen(path, seen)
+    file = _existing(path, data)
+    starts = _occurrences(path, file.text.replace("\r\n", "\n"), old, replace_all=replace_all)
+    after = _encoded(path, _spliced(file, starts, len(old), new), file.bom)
+    return Change(path, file.sha256, _sha256(after), after)
+
+
+def _occurrences(path: str, text: str, old: str, *, replace_all: bool) -> list[int]:
+    """Return where `old` starts; overlapping ones count where only one may match."""
+    starts: list[int] = []
+    start = text.find(old)
+    while start >= 0:
+        starts.append(start)
+        start = text.find(old, start + (len(old) if replace_all else 1))
+    if not starts:
+        raise ToolError(f"old_string does not occur in {path}. {near_miss(text, old)}")
+    if len(starts) > 1 and not replace_all:
+        lines = [str(text.count("\n", 0, start) + 1) for start in starts[:_NAMED_LINES_MAX]]
+        more = " and more" if len(starts) > len(lines) else ""
+        raise ToolError(
+            f"old_string occurs {len(starts)} times in {path}, at lines {', '.join(lines)}{more}; "
+            "give more of the lines around the one you mean, or set replace_all."
+        )
+    return starts
+
+
+def _spliced(file: _Existing, starts: list[int], length: int, new: str) -> str:
+    """Put `new` in place of each match; all other lines keep the ending they have."""
+    breaks = [match.start() - nth for nth, match in enumerate(re.finditer("\r\n", file.text))]
+    pieces, done = [], 0
+    for start in starts:
+        pieces.append(file.text[done : start + bisect_left(breaks, start)])
+        done = start + length + bisect_left(breaks, start + length)
+    pieces.append(file.text[done:])
+    return new.replace("\n", file.eol).join(pieces)
+
+
+def prepare_delete(workspace: Path, path: str, *, seen: str | None) -> Change:
+    """Plan the removal of a file. A binary file, which cannot be read, needs not have been seen.
+
+    Raises:
+        Conflict: The file changed since it was seen.
+        ToolError: It does not exist, was never seen, or may not be deleted.
+    """
+    _refuse_unwritable(workspace, path)
+    data = _load(workspace, path)
+    if data is None:
+        raise _missing(workspace, path)
+    _refuse_stale(path, _sha256(data), seen)
+    if b"\0" not in data[:BINARY_PROBE_BYTES]:
+        _refuse_unseen(path, seen)
+    return Change(path, _sha256(data), None, None)
+
+
+def commit(workspace: Path, change: Change) -> None:
+    """Carry out a change; one that was carried out before is left as it is.
+
+    Raises:
+        Conflict: The file is neither what it was when the change was prepared, nor what it shall be.
+        ToolError: The system refused.
+        DiskRefused: The disk is full, read-only or broken; the old file is intact.
+    """
+    make = change.before is None and change.data is not None
+    try:
+        with _reported(change.path), _folder_of(workspace, change.path, make=make) as (fd, name):
+            if _sha256_at(fd, name, change.path) == change.after:
+                return
+            if change.data is None:
+                _refuse_conflict(fd, name, change)
+                os.unlink(name, dir_fd=fd)
+            else:
+                _replace(fd, name, change, change.data)
+    except FileNotFoundError:
+        if change.after is not None:
+            raise Conflict(
+                f"The folder of {change.path} was deleted meanwhile; nothing was written."
+            ) from None
+
+
+def _refuse_conflict(folder: int, name: str, change: Change) -> None:
+    if _sha256_at(folder, name, change.path) != change.before:
+        raise Conflict(f"{change.path} was changed meanwhile; nothing was written. Read it again first.")
+
+
+def _replace(folder: int, name: str, change: Change, data: bytes) -> None:
+    """Write a temporary file, look at the target once more, and rename.
+
+    The temporary name follows from the change, so that a change which is repeated after a crash clears
+    away what the crash left.
+    """
+    temporary = f".orch-{_sha256(f'{name}/{change.after}'.encode())[:16]}.tmp"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder)
+    try:
+        _fill(folder, name, temporary, data)
+        _refuse_conflict(folder, name, change)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+
+
+def _fill(folder: int, name: str, temporary: str, data: bytes) -> None:
+    """Write the temporary file, with owner and mode of the file that it will replace."""
+    try:
+        like = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        like = None
+    mode = 0o600 if like else 0o666
+    with os.fdopen(os.open(temporary, _NEW_FLAGS, mode, dir_fd=folder), "wb") as file:
+        file.write(data)
+        if like:
+            with suppress(PermissionError):  # only root may give a file away
+                os.fchown(file.fileno(), like.st_uid, like.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode))

@@ -1,0 +1,242 @@
+"""A mission as plain lines on stderr: one line per fact that a person wants to know.
+
+Everything shown is defused first and never taken as markup. Routine (turns, tools, leases) is left out; what
+was started, decided, refused, proven or broken is said, with the time since the run began.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import singledispatch
+
+from rich.console import Console
+from rich.text import Text
+
+from orch.mission import events as ev
+from orch.mission.state import ItemStatus, MissionState, listed_items
+from orch.view import defuse
+
+_STYLES: Mapping[type[ev.Fact], str] = {
+    ev.MissionSealed: "bold green",
+    ev.MissionAnswered: "bold green",
+    ev.MissionFailed: "bold red",
+    ev.MissionStopped: "bold yellow",
+    ev.ItemCompleted: "green",
+    ev.ItemRejected: "yellow",
+    ev.ItemFailed: "red",
+    ev.ItemBlocked: "red",
+    ev.PlanRejected: "yellow",
+    ev.Retry: "yellow",
+    ev.PermissionDenied: "yellow",
+    ev.IssueOpened: "yellow",
+    ev.SealRefused: "yellow",
+    ev.Stagnation: "yellow",
+    ev.LeaseDenied: "yellow",
+}
+
+
+class Lines:
+    """Prints facts as they happen."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began: datetime | None = None
+
+    def show(self, event: ev.Event, state: MissionState) -> None:
+        """Print an event, if a person wants to know it."""
+        now = datetime.fromisoformat(event.ts)
+        self._began = self._began or now
+        text = describe(event, state)
+        if text is None:
+            return
+        passed_s = int((now - self._began).total_seconds())
+        mark = f"{passed_s // 60:3d}:{passed_s % 60:02d}  "
+        line = Text(mark, style="dim")
+        room = max(40, self._console.width) - len(mark)
+        line.append(defuse.line(text, room), style=_STYLES.get(type(event), ""))
+        self.say(line)
+
+    def say(self, text: Text | str) -> None:
+        """Print a line as it is: not wrapped by us, never read as markup."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _title(state: MissionState, item: ev.ItemId | None) -> str:
+    known = state.items.get(item) if item else None
+    return f"{item}: {known.spec.title}" if known else str(item)
+
+
+@singledispatch
+def describe(event: ev.Fact, state: MissionState) -> str | None:
+    """Say an event in one line; `None` for routine."""
+    del event, state
+    return None
+
+
+@describe.register
+def _(event: ev.MissionStarted, state: MissionState) -> str:
+    del state
+    return f"mission {event.mission}: {event.goal}"
+
+
+@describe.register
+def _(event: ev.MissionResumed, state: MissionState) -> str:
+    return f"mission {event.mission} goes on: {state.goal}"
+
+
+@describe.register
+def _(event: ev.MissionStopped, state: MissionState) -> str:
+    del state
+    return f"stopped by {event.signal}"
+
+
+@describe.register
+def _(event: ev.MissionSealed, state: MissionState) -> str:
+    del state
+    return f"sealed, tree {event.tree[:12]}"
+
+
+@describe.register
+def _(event: ev.MissionAnswered, state: MissionState) -> str:
+    del event, state
+    return "answered"
+
+
+@describe.register
+def _(event: ev.MissionFailed, state: MissionState) -> str:
+    del state
+    return f"{event.outcome}: {event.text}"
+
+
+@describe.register
+def _(event: ev.ContextUpdated, state: MissionState) -> str:
+    del event, state
+    return "context.md written"
+
+
+@describe.register
+def _(event: ev.PlanAccepted, state: MissionState) -> str:
+    del state
+    return f"plan: {len(event.items)} items, verified by {', '.join(event.verify) or 'their checks'}"
+
+
+@describe.register
+def _(event: ev.PlanRejected, state: MissionState) -> str:
+    del state
+    return f"plan refused: {'; '.join(event.reasons)}"
+
+
+@describe.register
+def _(event: ev.ItemAdded, state: MissionState) -> str:
+    del state
+    return f"added {event.item}: {event.spec.title}"
+
+
+@describe.register
+def _(event: ev.ItemDropped, state: MissionState) -> str:
+    del state
+    return f"dropped {event.item}: {event.reason}"
+
+
+@describe.register
+def _(event: ev.ItemStarted, state: MissionState) -> str:
+    return f"started {_title(state, event.item)}"
+
+
+@describe.register
+def _(event: ev.ItemSubmitted, state: MissionState) -> str:
+    del state
+    return f"submitted {event.item}"
+
+
+@describe.register
+def _(event: ev.SetupFinished, state: MissionState) -> str:
+    del state
+    return f"setup of {event.item} exited {event.exit_code}: {event.command}"
+
+
+@describe.register
+def _(event: ev.ItemCompleted, state: MissionState) -> str:
+    items = listed_items(state)
+    done = sum(1 for item in items if item.status is ItemStatus.COMPLETED)
+    return f"completed {event.item}, {done} of {len(items)} done ({', '.join(event.evidence)})"
+
+
+@describe.register
+def _(event: ev.ItemRejected, state: MissionState) -> str:
+    del state
+    return f"rejected {event.item} (round {event.round}): {event.reason}"
+
+
+@describe.register(ev.ItemFailed)
+@describe.register(ev.ItemBlocked)
+def _(event: ev.ItemFailed | ev.ItemBlocked, state: MissionState) -> str:
+    return f"{event.type.partition('.')[2]} {_title(state, event.item)}: {event.reason}"
+
+
+@describe.register
+def _(event: ev.SessionEnded, state: MissionState) -> str | None:
+    if event.outcome is not ev.SessionOutcome.FAILED:
+        return None
+    role = state.sessions[event.session].role
+    return f"{role} {event.session} failed: {event.reason}"
+
+
+@describe.register
+def _(event: ev.Retry, state: MissionState) -> str:
+    del state
+    return f"retry {event.attempt} in {event.delay_s:.1f}s: {event.text}"
+
+
+@describe.register
+def _(event: ev.Heal, state: MissionState) -> str:
+    del state
+    return f"healed: {event.text}"
+
+
+@describe.register
+def _(event: ev.PermissionDenied, state: MissionState) -> str:
+    del state
+    return f"denied: {event.reason}"
+
+
+@describe.register
+def _(event: ev.LeaseDenied, state: MissionState) -> str:
+    del state
+    return f"{event.item} waits: {event.reason}"
+
+
+@describe.register
+def _(event: ev.EvidenceRecorded, state: MissionState) -> str:
+    del state
+    return f"{event.evidence} exit {event.exit_code}, {event.duration_s:.1f}s: {event.command}"
+
+
+@describe.register
+def _(event: ev.IssueOpened, state: MissionState) -> str:
+    del state
+    return f"issue {event.issue} on {event.item or 'nobody'}: {event.text}"
+
+
+@describe.register
+def _(event: ev.IssueClosed, state: MissionState) -> str:
+    del state
+    return f"closed {event.issue}: {event.reason}"
+
+
+@describe.register
+def _(event: ev.VerificationFinished, state: MissionState) -> str:
+    del state
+    when = "before the first write" if event.phase is ev.VerificationPhase.BASELINE else "for the seal"
+    return f"verified {when}: exit {event.exit_code}, {event.duration_s:.1f}s: {event.command}"
+
+
+@describe.register
+def _(event: ev.SealRefused, state: MissionState) -> str:
+    del state
+    return f"not sealed yet: {'; '.join(blocker.text for blocker in event.blockers)}"
+
+
+@describe.register
+def _(event: ev.Stagnation, state: MissionState) -> str:
+    del state
+    return f"nothing moved: {event.stage}"
