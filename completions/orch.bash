@@ -1,0 +1,10 @@
+_orch_completion() {
+    local IFS=$'
+'
+    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" \
+                   COMP_CWORD=$COMP_CWORD \
+                   _ORCH_COMPLETE=complete_bash $1 ) )
+    return 0
+}
+
+complete -o default -F _orch_completion orch
