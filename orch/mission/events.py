@@ -72,6 +72,7 @@ class MessageReason(StrEnum):
     ISSUES = "issues"  # issues others raised on the session's files
     NUDGE = "nudge"  # it ended without what it owes
     REPLY = "reply"  # a person's answer
+    RECOVERY = "recovery"  # orch heals the session: says what went wrong and what to do
 
 
 class SessionOutcome(StrEnum):

@@ -5,6 +5,7 @@ a resume and in a reader. The questions here are pure functions of it; the decis
 answers are in `orch.mission.decide`.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from orch.mission.events import (
     BlockerKind,
     EvidenceId,
     EvidenceRecorded,
+    FileIntended,
     IssueId,
     IssueSource,
     ItemId,
@@ -79,7 +81,7 @@ class SessionStatus(StrEnum):
     ENDED = "ended"  # absorbing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """One item of the list.
 
@@ -110,7 +112,7 @@ class Item:
         return self.spec.files + self.extra_files
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """One conversation. `open_calls` are called and not finished; `seen` is what it knows of files."""
 
@@ -140,7 +142,7 @@ class Session:
     ended_seq: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Issue:
     """Something that is wrong; `told` once its Worker has been told."""
 
@@ -155,7 +157,7 @@ class Issue:
     told: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verification:
     """orch's own run of commands; complete when every command has a result."""
 
@@ -169,16 +171,52 @@ class Verification:
         return len(self.results) == len(self.commands)
 
 
-@dataclass(frozen=True, slots=True)
+def plus(one: Usage, other: Usage) -> Usage:
+    """Add usage; a cost that is unknown anywhere is unknown in the sum."""
+    known = one.cost_usd is not None and other.cost_usd is not None
+    return Usage(
+        input_tokens=one.input_tokens + other.input_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        cost_usd=(one.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None,
+    )
+
+
+@dataclass(frozen=True)
 class Spending:
-    """Usage by who spent it; keys are model and role names."""
+    """Usage by who spent it on which model; sums are made when they are asked for, not at every turn."""
 
-    total: Usage = NOTHING_SPENT
-    by_model: Mapping[str, Usage] = field(default_factory=dict)
-    by_role: Mapping[str, Usage] = field(default_factory=dict)
+    ledger: Mapping[tuple[Role, str], Usage] = field(default_factory=dict)
+
+    def with_turn(self, role: Role, model: str, usage: Usage) -> "Spending":
+        """Return the spending with one more turn."""
+        spent = self.ledger.get((role, model), NOTHING_SPENT)
+        return Spending({**self.ledger, (role, model): plus(spent, usage)})
+
+    @property
+    def total(self) -> Usage:
+        """What the mission has spent."""
+        return functools.reduce(plus, self.ledger.values(), NOTHING_SPENT)
+
+    @property
+    def by_model(self) -> Mapping[str, Usage]:
+        """Usage by the name of the model."""
+        return _sums((model, usage) for (_, model), usage in self.ledger.items())
+
+    @property
+    def by_role(self) -> Mapping[str, Usage]:
+        """Usage by the name of the role."""
+        return _sums((role.value, usage) for (role, _), usage in self.ledger.items())
 
 
-@dataclass(frozen=True, slots=True)
+def _sums(entries: Iterable[tuple[str, Usage]]) -> Mapping[str, Usage]:
+    sums: dict[str, Usage] = {}
+    for key, usage in entries:
+        sums[key] = plus(sums.get(key, NOTHING_SPENT), usage)
+    return sums
+
+
+@dataclass(frozen=True)
 class MissionState:
     """Everything the journal says. `files` are the hashes orch knows, `intents` the writes under way.
 
@@ -214,7 +252,7 @@ class MissionState:
     files: Mapping[str, str | None] = field(default_factory=dict)
     first_seen: Mapping[str, str | None] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
-    intents: Mapping[str, str | None] = field(default_factory=dict)
+    intents: Mapping[str, FileIntended] = field(default_factory=dict)
     denials: tuple[PermissionDenied, ...] = ()
     stagnations: int = 0
     moved: str = ""

@@ -56,6 +56,11 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A turn that its output limit cut: orch says so, and the session goes on."""
+
+
+@dataclass(frozen=True)
 class Break:
     """No turn: the session fails."""
 
@@ -141,6 +146,7 @@ Act = (
     Say
     | Write
     | Look
+    | Cut
     | Break
     | RequestChange
     | Bash
@@ -357,9 +363,9 @@ class Simulation:
 
     def _finish(self, session: Session, act: Act) -> None:
         call = ToolCall(id=f"c{self.state.seq}", name=type(act).__name__, arguments="{}")
-        says = isinstance(act, Say)
+        says = isinstance(act, Say | Cut)
         message = AssistantMessage(
-            text=act.text if isinstance(act, Say) else "", tool_calls=() if says else (call,)
+            text=act.text if isinstance(act, Say) else "half a", tool_calls=() if says else (call,)
         )
         finished = ev.TurnFinished(
             session=session.id,
@@ -367,13 +373,13 @@ class Simulation:
             turn=session.turns + 1,
             model=session.model,
             message=message,
-            finish=ev.FinishReason.STOP if says else ev.FinishReason.TOOL_CALLS,
+            finish=_FINISHES.get(type(act), ev.FinishReason.TOOL_CALLS),
             usage=ev.Usage(input_tokens=10, output_tokens=1, cost_usd=0.5),
             duration_s=1.0,
         )
         if says:
             self.record(finished)
-            self.record(ev.SessionIdle(session=session.id, item=session.item))
+            self.record(_after_words(session, act))
             return
         called = ev.ToolCalled(
             session=session.id, item=session.item, call_id=call.id, tool=call.name, summary=call.name
@@ -540,6 +546,20 @@ class Simulation:
             proofs = [after.evidence[e] for e in owner.evidence]
             assert all(p.exit_code == 0 and not p.void for p in proofs)
             assert any(p.files.get(path) == self.disk.get(path) for p in proofs), "the evidence is stale"
+
+
+_FINISHES: Mapping[type[Act], ev.FinishReason] = {
+    Say: ev.FinishReason.STOP,
+    Cut: ev.FinishReason.LENGTH,
+}
+
+
+def _after_words(session: Session, act: Act) -> ev.Event:
+    """Return what follows a turn without a call: it stopped, or it was cut."""
+    if isinstance(act, Cut):
+        recovery = ev.MessageReason.RECOVERY
+        return ev.MessageSent(session=session.id, item=session.item, reason=recovery, text="cut: go on")
+    return ev.SessionIdle(session=session.id, item=session.item)
 
 
 def _result(session: Session, call_id: str, tool: str, *, ok: bool) -> ev.ToolFinished:

@@ -1,0 +1,176 @@
+"""What the events of a session change: messages, turns, calls, and what they cost.
+
+Every event that a session causes is also its last sign of life. An event in the middle of something that
+excludes it (a message while a turn is open, a result of a call that nobody made) raises `IllegalTransition`.
+"""
+
+from orch.errors import IllegalTransition
+from orch.mission import events as ev
+from orch.mission.evolve import evolve
+from orch.mission.moves import known_session, moved_item, session_move, with_item, with_session
+from orch.mission.state import MissionState, Session, fingerprint, plus
+from orch.mission.transcript import ToolMessage, UserMessage
+
+_COUNTS_AFRESH = (ev.MessageReason.BRIEF, ev.MessageReason.WAKE, ev.MessageReason.REPLY)
+"""Messages that start the count of the turns since."""
+
+
+def session_started(state: MissionState, event: ev.SessionStarted) -> MissionState:
+    """Open the conversation; a Reviewer has its item under review from now on."""
+    if event.session in state.sessions:
+        raise IllegalTransition(f"session {event.session} exists already")
+    session = Session(
+        id=event.session,
+        role=event.role,
+        model=event.model,
+        title=event.title,
+        item=event.item,
+        started=event.ts,
+        started_seq=event.seq,
+        last_activity=event.ts,
+    )
+    state = with_session(state, session)
+    if event.role is ev.Role.COMMANDER:
+        return evolve(state, commander=event.session)
+    if event.role is ev.Role.REVIEWER and event.item is not None:
+        item = moved_item(state, event.item, "review.started", event.seq)
+        return with_item(state, evolve(item, reviewer=event.session, reviewers=item.reviewers + 1))
+    return state
+
+
+def message_sent(state: MissionState, event: ev.MessageSent) -> MissionState:
+    """Tell the session something. A recovery is no news: it goes on with what it was told before."""
+    session, status = session_move(state, event)
+    if session.messages and isinstance(session.messages[-1], UserMessage):
+        raise IllegalTransition(f"a message to session {event.session}, which has not answered the last")
+    _check_between_turns(session, event)
+    session = evolve(
+        session,
+        status=status,
+        last_activity=event.ts,
+        messages=(*session.messages, UserMessage(text=event.text)),
+        doing="",
+    )
+    if event.reason is ev.MessageReason.RECOVERY:
+        return with_session(state, session)
+    nudge = event.reason is ev.MessageReason.NUDGE
+    session = evolve(
+        session,
+        nudged=nudge,
+        wrote=session.wrote and nudge,
+        turns_since_wake=0 if event.reason in _COUNTS_AFRESH else session.turns_since_wake,
+        told_seq=event.seq,
+    )
+    return _told(with_session(state, session), session, event.reason)
+
+
+def _told(state: MissionState, session: Session, reason: ev.MessageReason) -> MissionState:
+    """Note what the session knows now: a Worker all its item's issues, the Commander where things stand."""
+    if session.role is ev.Role.WORKER and reason is not ev.MessageReason.NUDGE:
+        issues = {k: evolve(i, told=True) if i.item == session.item else i for k, i in state.issues.items()}
+        return evolve(state, issues=issues)
+    if reason is ev.MessageReason.WAKE:
+        moved = fingerprint(state)
+        return evolve(state, moved=moved, stagnations=state.stagnations if moved == state.moved else 0)
+    return evolve(state, reply="") if session.role is ev.Role.COMMANDER else state
+
+
+def _check_between_turns(session: Session, event: ev.Event) -> None:
+    if session.open_calls or session.open_turn:
+        raise IllegalTransition(f"{event.type} in session {session.id} in the middle of its turn")
+
+
+def session_idle(state: MissionState, event: ev.SessionIdle) -> MissionState:
+    """Wait for a message."""
+    session, status = session_move(state, event)
+    _check_between_turns(session, event)
+    return with_session(state, evolve(session, status=status, last_activity=event.ts, doing=""))
+
+
+def session_ended(state: MissionState, event: ev.SessionEnded) -> MissionState:
+    """Close the conversation, also in the middle of a turn."""
+    session, status = session_move(state, event)
+    session = evolve(
+        session,
+        status=status,
+        last_activity=event.ts,
+        outcome=event.outcome,
+        reason=event.reason,
+        kind=event.kind,
+        ended_seq=event.seq,
+        open_turn=False,
+        open_calls=(),
+        doing="",
+    )
+    return with_session(state, session)
+
+
+def turn_started(state: MissionState, event: ev.TurnStarted) -> MissionState:
+    """Open a turn."""
+    session, status = session_move(state, event)
+    _check_between_turns(session, event)
+    session = evolve(session, status=status, last_activity=event.ts, open_turn=True, doing="thinking")
+    return with_session(state, session)
+
+
+def turn_finished(state: MissionState, event: ev.TurnFinished) -> MissionState:
+    """Take the answer into the history; its calls are open, its usage is spent."""
+    session, status = session_move(state, event)
+    if not session.open_turn:
+        raise IllegalTransition(f"a finished turn of session {event.session} that never started")
+    session = evolve(
+        session,
+        status=status,
+        last_activity=event.ts,
+        messages=(*session.messages, event.message),
+        open_turn=False,
+        open_calls=event.message.tool_calls,
+        turns=session.turns + 1,
+        turns_since_wake=session.turns_since_wake + 1,
+        usage=plus(session.usage, event.usage),
+    )
+    return evolve(
+        state,
+        sessions={**state.sessions, session.id: session},
+        spending=state.spending.with_turn(session.role, event.model, event.usage),
+        num_turns=state.num_turns + 1,
+    )
+
+
+def tool_called(state: MissionState, event: ev.ToolCalled) -> MissionState:
+    """Say what the session is doing."""
+    session, status = session_move(state, event)
+    if all(call.id != event.call_id for call in session.open_calls):
+        raise IllegalTransition(f"call {event.call_id} of session {event.session} is not open")
+    session = evolve(session, status=status, last_activity=event.ts, doing=event.summary)
+    return with_session(state, session)
+
+
+def tool_finished(state: MissionState, event: ev.ToolFinished) -> MissionState:
+    """Take the result into the history; its call is closed."""
+    session, status = session_move(state, event)
+    left = tuple(call for call in session.open_calls if call.id != event.call_id)
+    if len(left) == len(session.open_calls):
+        raise IllegalTransition(
+            f"a result of call {event.call_id} of session {event.session}, which is not open"
+        )
+    session = evolve(
+        session,
+        status=status,
+        last_activity=event.ts,
+        messages=(*session.messages, ToolMessage(call_id=event.call_id, text=event.text)),
+        open_calls=left,
+        seen={**session.seen, **event.seen} if event.seen else session.seen,
+    )
+    return with_session(state, session)
+
+
+def retried(state: MissionState, event: ev.Retry) -> MissionState:
+    """Count the retry."""
+    session = evolve(known_session(state, event), last_activity=event.ts, doing=f"retry {event.attempt}")
+    return evolve(with_session(state, session), num_retries=state.num_retries + 1)
+
+
+def permission_denied(state: MissionState, event: ev.PermissionDenied) -> MissionState:
+    """Keep the denial for the result."""
+    return evolve(state, denials=(*state.denials, event))

@@ -1,0 +1,106 @@
+"""Tests of what the events of a session change."""
+
+from dataclasses import replace
+
+import pytest
+
+from orch.mission import events as ev
+from orch.mission.reduce import reduce
+from orch.mission.state import (
+    SessionStatus,
+)
+from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage
+from tests.mission.samples import (
+    CALL,
+    I1,
+    RUNNING_TURN,
+    S1,
+    S2,
+    SAMPLES,
+    TS,
+    USAGE,
+    a_mission,
+    refused,
+    stamped,
+    turn,
+    with_worker,
+)
+
+
+def test_a_second_message_needs_a_turn_in_between() -> None:
+    """A session that has not answered yet is not spoken to again."""
+    nudge = ev.MessageSent(session=S2, reason=ev.MessageReason.NUDGE, text="go")
+    state = reduce(a_mission(), stamped(nudge, 10))
+
+    refused(state, nudge)
+
+
+def test_a_turn_is_counted_where_it_was_spent() -> None:
+    """Usage adds up for the session, the model, the role and the mission."""
+    state = reduce(RUNNING_TURN, stamped(turn(AssistantMessage(text="", tool_calls=(CALL,))), 10))
+
+    assert state.spending.total == USAGE
+    assert state.spending.by_model == {"m": USAGE}
+    assert state.spending.by_role == {"worker": USAGE}
+    assert state.sessions[S2].usage == USAGE
+    assert (state.num_turns, state.sessions[S2].turns, state.sessions[S2].open_calls) == (1, 1, (CALL,))
+
+
+def test_a_result_closes_its_call_and_says_what_the_session_knows() -> None:
+    """The result is in the history, and the file's hash is what the session has seen."""
+    event, before = next((e, s) for e, s in SAMPLES if e.type == "tool.finished")
+
+    after = reduce(before, stamped(event, 10)).sessions[S2]
+
+    assert after.messages[-1] == ToolMessage(call_id="c1", text="x")
+    assert (after.open_calls, after.seen) == ((), {"a.py": "1"})
+
+
+CUT = with_worker(nudged=True, wrote=True, turns=5, turns_since_wake=3, told_seq=4, doing="thinking")
+RECOVERY = ev.MessageSent(session=S2, reason=ev.MessageReason.RECOVERY, text="your answer was cut: go on")
+
+
+def test_a_recovery_tells_the_session_and_changes_nothing_of_what_it_owes() -> None:
+    """A cut answer is healed in the conversation: what it wrote, was told and spent still counts."""
+    before = CUT.sessions[S2]
+
+    state = reduce(CUT, stamped(RECOVERY, 10))
+    after = state.sessions[S2]
+
+    assert after.messages == (*before.messages, UserMessage(text=RECOVERY.text))
+    assert (after.status, after.last_activity, after.doing) == (SessionStatus.RUNNING, TS, "")
+    kept = ("nudged", "wrote", "turns", "turns_since_wake", "told_seq", "open_calls", "open_turn")
+    assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+    assert state.issues == CUT.issues
+
+
+def test_a_session_that_was_recovered_owes_a_turn_before_it_is_spoken_to_again() -> None:
+    """The recovery follows an answer, and an answer follows the recovery."""
+    state = reduce(CUT, stamped(RECOVERY, 10))
+
+    refused(state, RECOVERY)
+    assert reduce(state, stamped(ev.TurnStarted(session=S2, turn=6, model="m"), 11)).sessions[S2].open_turn
+
+
+def test_a_recovery_of_the_commander_leaves_its_news_untold() -> None:
+    """It still has to hear a person's answer, and what happened since it was woken."""
+    state = replace(a_mission(), reply="blue", moved="f", stagnations=1)
+
+    after = reduce(state, stamped(RECOVERY.model_copy(update={"session": S1}), 10))
+
+    assert (after.reply, after.moved, after.stagnations) == ("blue", "f", 1)
+    assert after.sessions[S1].told_seq == state.sessions[S1].told_seq
+    assert after.sessions[S1].status is SessionStatus.RUNNING
+
+
+@pytest.mark.parametrize("reason", [r for r in ev.MessageReason if r is not ev.MessageReason.RECOVERY])
+def test_every_other_message_starts_something(reason: ev.MessageReason) -> None:
+    """What the session owes counts from there; only a nudge lets what it wrote stand."""
+    after = reduce(CUT, stamped(RECOVERY.model_copy(update={"reason": reason}), 10))
+
+    nudge = reason is ev.MessageReason.NUDGE
+    worker = after.sessions[S2]
+    wakes = reason in {ev.MessageReason.BRIEF, ev.MessageReason.WAKE, ev.MessageReason.REPLY}
+    assert (worker.nudged, worker.wrote, worker.told_seq) == (nudge, nudge, 10)
+    assert worker.turns_since_wake == (0 if wakes else 3)
+    assert after.issues[I1].told is not nudge
