@@ -1,11 +1,11 @@
 """The client for streaming chat completions, as OpenAI, OpenRouter, Ollama, vLLM and llama.cpp serve them.
 
-Theory of operation. One client belongs to one session and holds one connection: a pool that all sessions
-share is walked at every request, so its cost grows with the square of the sessions. What is shared is the
-`SSLContext`, the dear part. A turn is one POST; bodies and streams are `orch.models.wire`'s business. Limits
-count data events, not bytes: a stream of comments is as silent as no stream. Once the model has ended its
-turn, the rest (usage, end mark, end of stream) gets a few seconds, and whatever happens then, the answer
-stands.
+Theory of operation. One client belongs to one session and holds one connection, which is
+`orch.models.transport`'s business: a pool that all sessions share is walked at every request, so its cost
+grows with the square of the sessions. What is shared is the `SSLContext`, the dear part. A turn is one POST;
+bodies and streams are `orch.models.wire`'s business. Limits count data events, not bytes: a stream of
+comments is as silent as no stream. Once the model has ended its turn, the rest (usage, end mark, end of
+stream) gets a few seconds, and whatever happens then, the answer stands.
 
 An `ask` is asked again here in two cases alone, both free: a kept connection turned out to be closed before
 a byte came back (llama.cpp closes after every stream although it announces keep-alive), and an endpoint that
@@ -13,12 +13,14 @@ knows the output limit by its newer name only. Everything else is one `ModelErro
 """
 
 import asyncio
+import base64
 import contextlib
 import difflib
 import json
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import httpx
 
@@ -26,18 +28,15 @@ from orch.config import ModelFacts, Provider
 from orch.errors import BadStream, ConnectionLost, ModelError, ServerFailed, UnknownModel
 from orch.models.interface import Ask, Reply
 from orch.models.refusals import Endpoint, ErrorBody, classify, unknown_model
+from orch.models.transport import StaleConnection, transport_for
 from orch.models.wire import Answer, EventReader, RequestBody
 
-CONNECT_LIMIT_S = 10.0
 TAIL_LIMIT_S = 5.0  # from the turn's end to the stream's end
-KEEPALIVE_S = 60.0  # most tools finish sooner; a connection that died meanwhile is replaced
 MAX_ERROR_BYTES = 64 * 1024  # of the body of a refusal
 MAX_BODY_BYTES = 10 * 1024 * 1024  # of an answer that is no stream, and of a list of models
 LIST_LIMIT_S = 5.0  # for the names of an endpoint's models, a courtesy
 MAX_OUTPUT_TOKENS = 32_768  # asked for at most: endpoints count it against the rate limit before it is used
 
-_TIMEOUT = httpx.Timeout(None, connect=CONNECT_LIMIT_S).as_dict()  # `asyncio.timeout` watches the rest
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _FAILED_FINISH = frozenset({"error", "insufficient_system_resource"})  # OpenRouter; DeepSeek
 
 
@@ -55,8 +54,11 @@ def shared_tls(base_urls: Iterable[str]) -> ssl.SSLContext:
     It loads the machine's certificates only if one of the addresses needs them; without, it trusts nobody.
     """
     if any(url.startswith("https:") for url in base_urls):
-        return httpx.create_ssl_context()
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls = httpx.create_ssl_context()
+    else:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.set_alpn_protocols(["http/1.1"])
+    return tls
 
 
 class OpenAIModel:
@@ -79,10 +81,9 @@ class OpenAIModel:
         self._body = RequestBody(name)
         self._limit_name = "max_tokens"
         self._url = httpx.URL(f"{provider.base_url}/chat/completions")
-        self._client = _client(provider, tls, transport)
-        self._provider_url = provider.base_url
-        self._connected = False  # by the request under way
-        self._used = False  # an earlier request had a response
+        self._headers = _headers(provider)
+        self._transport = transport or transport_for(provider.base_url, tls)
+        self._provider = provider
 
     async def ask(self, ask: Ask) -> Reply:
         """Return the model's answer; see `orch.models.interface.Model.ask`."""
@@ -107,7 +108,7 @@ class OpenAIModel:
 
     async def close(self) -> None:
         """Give up the connection. May be called more than once."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def _converse(self, ask: Ask, answer: Answer, limit: asyncio.Timeout, deadline: float) -> None:
         response = await self._open(ask)
@@ -127,7 +128,8 @@ class OpenAIModel:
         reader = EventReader()
         clock = asyncio.get_running_loop().time
         encoded = "content-encoding" in response.headers
-        async for chunk in response.aiter_bytes() if encoded else response.aiter_raw():
+        raw = cast("httpx.AsyncByteStream", response.stream)  # `aiter_raw` costs more for each chunk
+        async for chunk in response.aiter_bytes() if encoded else raw:
             events = reader.feed(chunk)
             if events:
                 self._take(answer, events)
@@ -163,23 +165,11 @@ class OpenAIModel:
         return refused and self._limit_name == "max_tokens"
 
     async def _post(self, body: bytes) -> httpx.Response:
-        reusable, self._used, self._connected = self._used, True, False
+        request = httpx.Request("POST", self._url, headers=self._headers, content=body)
         try:
-            return await self._client.send(self._request(body), stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if self._connected or not reusable:
-                raise
-        return await self._client.send(self._request(body), stream=True)
-
-    def _request(self, body: bytes) -> httpx.Request:
-        extensions = {"timeout": _TIMEOUT, "trace": self._trace}
-        return httpx.Request(
-            "POST", self._url, headers=self._client.headers, content=body, extensions=extensions
-        )
-
-    async def _trace(self, event: str, _: Mapping[str, object]) -> None:
-        if event == "connection.connect_tcp.started":
-            self._connected = True
+            return await self._transport.handle_async_request(request)
+        except StaleConnection:
+            return await self._transport.handle_async_request(request)
 
     async def _refusal(self, response: httpx.Response, error: ErrorBody) -> ModelError:
         refusal = classify(self._endpoint, response.status_code, response.headers, error)
@@ -187,7 +177,7 @@ class OpenAIModel:
         if not unknown and response.status_code != httpx.codes.NOT_FOUND:
             return refusal
         name = self._endpoint.model
-        known = await _model_names(self._client, self._provider_url)
+        known = await _model_names(self._transport, self._provider)
         if not unknown and (not known or name in known):
             return refusal
         return unknown_model(self._endpoint, _nearest(name, known))
@@ -208,15 +198,19 @@ async def known_models(
     provider: Provider, tls: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None = None
 ) -> tuple[str, ...]:
     """Return the names of the provider's models; none where it does not say within a few seconds."""
-    async with _client(provider, tls, transport) as client:
-        return await _model_names(client, provider.base_url)
+    way = transport or transport_for(provider.base_url, tls)
+    try:
+        return await _model_names(way, provider)
+    finally:
+        await way.aclose()
 
 
-async def _model_names(client: httpx.AsyncClient, base_url: str) -> tuple[str, ...]:
+async def _model_names(transport: httpx.AsyncBaseTransport, provider: Provider) -> tuple[str, ...]:
+    request = httpx.Request("GET", f"{provider.base_url}/models", headers=_headers(provider))
     body = b""
     with contextlib.suppress(TimeoutError, httpx.HTTPError):
-        async with asyncio.timeout(LIST_LIMIT_S), client.stream("GET", f"{base_url}/models") as response:
-            body = await _read(response, MAX_BODY_BYTES)
+        async with asyncio.timeout(LIST_LIMIT_S):
+            body = await _read(await transport.handle_async_request(request), MAX_BODY_BYTES)
     try:
         listed = json.loads(body)
         return tuple(entry["id"] for entry in listed["data"] if isinstance(entry["id"], str))
@@ -244,18 +238,13 @@ async def _read(response: httpx.Response, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _client(
-    provider: Provider, tls: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None
-) -> httpx.AsyncClient:
+def _headers(provider: Provider) -> httpx.Headers:
     headers = {"accept": "text/event-stream, application/json", "accept-encoding": "identity"}
     headers |= {"content-type": "application/json", "user-agent": "orch"}
     if provider.api_key is not None:
         headers["authorization"] = f"Bearer {provider.api_key.reveal()}"
-    return httpx.AsyncClient(
-        headers=headers,
-        verify=tls,
-        transport=transport,
-        limits=httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S),
-        timeout=httpx.Timeout(None, connect=CONNECT_LIMIT_S),
-        trust_env=httpx.URL(provider.base_url).host not in _LOOPBACK,  # proxies are for the world outside
-    )
+    url = httpx.URL(provider.base_url)
+    if url.userinfo:  # a gate of its own before the endpoint
+        credentials = f"{url.username}:{url.password}".encode()
+        headers["authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+    return httpx.Headers(headers)
