@@ -1,31 +1,26 @@
 """The command line, and the one place where an error becomes an exit code.
 
-Importing it is cheap: a command imports what it needs when it runs.
+Importing it is cheap: a command imports what it needs when it runs. Whoever asked `task` or `resume` for
+JSON gets a `result` also for a command line that cannot be read, and for a bug.
 """
 
 import importlib.metadata
+import os
 import sys
 import tempfile
 import traceback
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
+from orch.commands import early, exit_codes
 from orch.commands.resume import resume
 from orch.commands.status import status
 from orch.commands.stop import stop
 from orch.commands.task import task
-from orch.errors import AuthRefused, DiskRefused, OrchError, ProviderUnavailable, UsageError
-
-EXIT_CODES: tuple[tuple[type[OrchError], int], ...] = (
-    (UsageError, 2),
-    (DiskRefused, 74),
-    (ProviderUnavailable, 75),
-    (AuthRefused, 77),
-)
-"""Errors that reach the command line itself; a mission's own code comes from its final state."""
-BUG = 70
-INTERRUPTED = 130
+from orch.errors import OrchError, UsageError
+from orch.view import defuse
 
 app = typer.Typer(
     name="orch",
@@ -59,18 +54,63 @@ for command in (task, stop, status, resume):
     app.command()(command)
 
 
+@runtime_checkable
+class _Misread(Protocol):
+    """What typer raises for a command line that it cannot read."""
+
+    exit_code: int
+    message: str
+
+    def show(self) -> None:
+        """Print the usage and what is wrong."""
+
+
 def main() -> None:
     """Run the command line; always ends with `SystemExit`."""
+    _fill_streams()
+    arguments = [_utf8(argument) for argument in sys.argv[1:]]
     try:
-        app()
+        code = app(arguments, standalone_mode=False)
     except OrchError as error:
-        typer.echo(f"orch: {error}", err=True)
-        raise SystemExit(next((c for kind, c in EXIT_CODES if isinstance(error, kind)), BUG)) from None
+        code = _refused(arguments, error)
     except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        code = exit_codes.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the error boundary: a traceback on the screen is a bug
-        typer.echo(f"orch: a bug: {type(error).__name__}: {error}\norch: the log is {_keep_log()}", err=True)
-        raise SystemExit(BUG) from None
+        code = _misread(arguments, error) if isinstance(error, _Misread) else _bug(arguments, error)
+    raise SystemExit(code)
+
+
+def _misread(arguments: Sequence[str], error: _Misread) -> int:
+    error.show()
+    early.print_result(arguments, exit_codes.USAGE, "error", error.message)
+    return exit_codes.USAGE
+
+
+def _refused(arguments: Sequence[str], error: OrchError) -> int:
+    code, subtype = exit_codes.ending(error)
+    typer.echo(defuse.block(f"orch: {error}"), err=True)
+    early.print_result(arguments, code, subtype, _utf8(str(error)))
+    return code
+
+
+def _bug(arguments: Sequence[str], error: Exception) -> int:
+    text = f"a bug: {type(error).__name__}: {error}\norch: the log is {_keep_log()}"
+    typer.echo(defuse.block(f"orch: {text}"), err=True)
+    early.print_result(arguments, exit_codes.BUG, "error", _utf8(text))
+    return exit_codes.BUG
+
+
+def _utf8(text: str) -> str:
+    """Return a text without the bytes that are no UTF-8: no journal and no wire could hold them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _fill_streams() -> None:
+    """Put nothing where the caller closed a standard stream: the next file opened would take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _keep_log() -> str:

@@ -523,6 +523,8 @@ class Connection(asyncio.Protocol):
         if self._entry is not None:
             self._server.ended(self._entry)
             self._entry = None
+        if self._received and self._transport is not None:  # the next request came before this was over
+            self._loop.call_soon(self.data_received, b"")
 
 
 class Endpoint:

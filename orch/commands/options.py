@@ -20,23 +20,39 @@ class OutputFormat(StrEnum):
 
 Workspace = Annotated[
     Path,
-    typer.Option("-C", "--cd", envvar="ORCH_CD", metavar="DIR", help="The workspace.", show_default="here"),
+    typer.Option(
+        "-C",
+        "--cd",
+        envvar="ORCH_CD",
+        show_envvar=False,
+        metavar="DIR",
+        help="The workspace; default: here. [env: ORCH_CD]",
+        show_default=False,
+    ),
 ]
 Model = Annotated[
     str | None,
     typer.Option("-m", "--model", metavar="PROVIDER/MODEL", help="Model for every role. [env: ORCH_MODEL]"),
 ]
 CommanderModel = Annotated[
-    str | None, typer.Option("--model-commander", metavar="MODEL", help="Model for the Commander alone.")
+    str | None,
+    typer.Option(
+        "--model-commander", metavar="MODEL", help="Model for the Commander. [env: ORCH_MODEL_COMMANDER]"
+    ),
 ]
 PlannerModel = Annotated[
-    str | None, typer.Option("--model-planner", metavar="MODEL", help="Model for the Planner alone.")
+    str | None,
+    typer.Option("--model-planner", metavar="MODEL", help="Model for the Planner. [env: ORCH_MODEL_PLANNER]"),
 ]
 WorkerModel = Annotated[
-    str | None, typer.Option("--model-worker", metavar="MODEL", help="Model for the Workers alone.")
+    str | None,
+    typer.Option("--model-worker", metavar="MODEL", help="Model for the Workers. [env: ORCH_MODEL_WORKER]"),
 ]
 ReviewerModel = Annotated[
-    str | None, typer.Option("--model-reviewer", metavar="MODEL", help="Model for the Reviewers alone.")
+    str | None,
+    typer.Option(
+        "--model-reviewer", metavar="MODEL", help="Model for the Reviewers. [env: ORCH_MODEL_REVIEWER]"
+    ),
 ]
 MaxParallel = Annotated[
     int | None,
@@ -60,4 +76,7 @@ LastMessage = Annotated[
     typer.Option("-o", "--output-last-message", metavar="FILE", help="Write the closing report to FILE."),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")]
-Mission = Annotated[str | None, typer.Argument(metavar="[MISSION]", show_default=False)]
+Mission = Annotated[
+    str | None,
+    typer.Argument(metavar="MISSION", help="Its id; `orch status --all` lists them.", show_default=False),
+]

@@ -1,12 +1,10 @@
-"""What `task` and `resume` share: the parts that a mission is built of, and how its result is shown.
+"""What `task` and `resume` share: they build the parts of a run, and end with its result in any case.
 
-stdout carries data only: the closing report, the result, or the events. Everything for people goes to stderr.
+An error that keeps the run from starting becomes a result too: who asked for JSON gets one object, last,
+with the exit code that the process ends with.
 """
 
 import asyncio
-import os
-import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,16 +12,18 @@ from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 
-from rich.console import Console
-
 from orch import config
-from orch.commands.options import OutputFormat
-from orch.config import Flags, ModelRef, Provider, ProviderKind, Settings
-from orch.errors import MissionHeld, UsageError
+from orch.commands import demo as demo_mode
+from orch.commands import exit_codes
+from orch.commands.place import folder_of
+from orch.commands.screen import Form, Screen, closing
+from orch.config import Flags, ModelRef, Settings
+from orch.errors import MissionHeld, OrchError, UsageError
 from orch.mission import events as ev
 from orch.mission.reduce import replay
 from orch.mission.result import Result, nothing_started, summarise
 from orch.mission.state import MissionState, MissionStatus
+from orch.mission.transcript import clean
 from orch.models import catalog, scripted
 from orch.models.interface import Model
 from orch.models.openai import Limits, OpenAIModel, known_models, shared_tls
@@ -32,13 +32,6 @@ from orch.runtime.launch import Launch
 from orch.store import journal, locks
 from orch.store.folder import Folder
 from orch.tools.process_table import harden_self
-from orch.view import defuse
-from orch.view.lines import Lines
-from orch.view.stream import Stream
-
-USAGE = 2
-DEMO = ModelRef("demo", scripted.DEMO_MODEL)
-_DEMO_PROVIDER = Provider("demo", ProviderKind.OPENAI, "http://demo.invalid/v1", None, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +40,7 @@ class Asked:
 
     flags: Flags
     workspace: Path
-    form: OutputFormat
-    last_message: Path | None
-    is_quiet: bool
+    form: Form
 
 
 def flags(
@@ -64,38 +55,18 @@ def flags(
     )
 
 
-def folder_of(workspace: Path, *, make: bool = False) -> Folder:
-    """Return the workspace's folder. Raises `UsageError` if there is no such directory."""
-    try:
-        if make:
-            workspace.mkdir(parents=True, exist_ok=True)
-        resolved = workspace.resolve(strict=True)
-    except OSError as error:
-        raise UsageError(f"{workspace}: {error.strerror or error}; name a directory with -C") from error
-    if not resolved.is_dir():
-        raise UsageError(f"{workspace} is no directory; name one with -C")
-    return Folder(resolved)
-
-
-def width() -> int:
-    """Return how many columns a table may use."""
-    return shutil.get_terminal_size((80, 24)).columns
-
-
 def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) -> int:
     """Start a mission and run it; return the exit code."""
-    text = ""
-    try:
-        text = goal()
-        if demo:
-            text = _demo_goal(text)
+
+    def run(screen: Screen, goes: _Goes) -> Result:
+        goes.goal = clean(demo_mode.goal(goal()) if demo else goal())
         folder = folder_of(asked.workspace, make=demo)
         if demo:
-            _refuse_foreign(folder.workspace)
+            demo_mode.refuse_foreign(folder.workspace)
         settings = config.load(asked.flags, folder.workspace)
         models = _models(settings, demo=demo)
         started = ev.MissionStarted(
-            goal=text,
+            goal=goes.goal,
             orch_version=version("orch"),
             models={role: str(ref) for role, ref in models.items()},
             max_parallel=settings.max_parallel,
@@ -105,24 +76,22 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
             verify=settings.verify,
             baseline=settings.baseline,
         )
-        mission = ev.MissionId(f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}")
-        _mention(asked, settings, models)
-        _, result = launch.begin(_launch(folder, mission, settings, _Screen(asked), demo=demo), started)
-    except UsageError as error:
-        return _not_started(asked, text, error)
-    return _show(asked, result)
+        _mention(screen, settings, models)
+        return launch.begin(_launch(folder, _new_id(), settings, screen, demo=demo), started)[1]
+
+    return _run(asked, run)
 
 
 def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
     """Take a mission up again, or print the result of one that is closed; return the exit code."""
-    goal = ""
-    try:
+
+    def run(screen: Screen, goes: _Goes) -> Result:
         folder = folder_of(asked.workspace)
         chosen = _chosen(folder, mission)
         state = replay(journal.read(folder.mission(chosen)))
-        goal = state.goal
+        goes.goal = state.goal
         if state.status is MissionStatus.CLOSED:
-            return _show(asked, summarise(state, None))
+            return summarise(state, None).model_copy(update={"exit_code": 0})
         settings = config.load(asked.flags, folder.workspace)
         models = _models_again(asked.flags, settings, state)
         resumed = ev.MissionResumed(
@@ -130,12 +99,44 @@ def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
             models={role: str(ref) for role, ref in models.items()},
             max_parallel=settings.max_parallel,
             max_turns=settings.max_turns,
-            reply=reply,
+            reply=clean(reply) if reply else None,
         )
-        _, result = launch.resume(_launch(folder, chosen, settings, _Screen(asked), demo=state.demo), resumed)
-    except UsageError as error:
-        return _not_started(asked, goal, error)
-    return _show(asked, result)
+        _mention(screen, settings, models)
+        return launch.resume(_launch(folder, chosen, settings, screen, demo=state.demo), resumed)[1]
+
+    return _run(asked, run)
+
+
+@dataclass(slots=True)
+class _Goes:
+    """What is known of a run so far, for the result of one that cannot start."""
+
+    goal: str = ""
+
+
+def _run(asked: Asked, run: Callable[[Screen, _Goes], Result]) -> int:
+    """Do `run`, show its result, whatever it is, and return the exit code."""
+    goes = _Goes()
+    words: tuple[str, ...] = ()
+    with Screen(asked.form) as screen:
+        try:
+            asked.form.check()
+            result = run(screen, goes)
+            words = closing(result)
+        except OrchError as error:
+            code, subtype = exit_codes.ending(error)
+            screen.complain(str(error))
+            result = nothing_started(goes.goal, ev.Outcome(subtype), code, clean(str(error)))
+        except KeyboardInterrupt:
+            result = nothing_started(goes.goal, ev.Outcome.STOPPED, exit_codes.INTERRUPTED, "interrupted")
+        screen.end(result, words)
+    return result.exit_code
+
+
+def _new_id() -> ev.MissionId:
+    """Return an id that sorts behind all earlier ones of the workspace."""
+    now = datetime.now(UTC)
+    return ev.MissionId(f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}{token_hex(1)}")
 
 
 def _chosen(folder: Folder, mission: str | None) -> ev.MissionId:
@@ -162,7 +163,7 @@ def _chosen(folder: Folder, mission: str | None) -> ev.MissionId:
 def _models(settings: Settings, *, demo: bool) -> Mapping[ev.Role, ModelRef]:
     """Return the model of each role; without any, ask the endpoints what they have and say so."""
     if demo:
-        return dict.fromkeys(ev.Role, DEMO)
+        return dict.fromkeys(ev.Role, demo_mode.MODEL)
     missing = any(role not in settings.models for role in ev.Role)
     offered = _offered(settings) if missing and config.has_provider(settings) else ()
     return {role: config.model_for(settings, role, offered) for role in ev.Role}
@@ -170,10 +171,10 @@ def _models(settings: Settings, *, demo: bool) -> Mapping[ev.Role, ModelRef]:
 
 def _models_again(flags: Flags, settings: Settings, state: MissionState) -> Mapping[ev.Role, ModelRef]:
     """Return what the command line says now, else what the mission was started with."""
+    if state.demo:
+        return dict.fromkeys(ev.Role, demo_mode.MODEL)
     given = {role: flags.role_models.get(role) or flags.model for role in ev.Role}
     refs = {role: ModelRef.parse(given[role] or state.models[role]) for role in ev.Role}
-    if state.demo:
-        return refs
     chosen = replace(settings, models=refs)
     return {role: config.model_for(chosen, role) for role in ev.Role}
 
@@ -190,118 +191,28 @@ def _offered(settings: Settings) -> tuple[str, ...]:
     return asyncio.run(ask())
 
 
-def _mention(asked: Asked, settings: Settings, models: Mapping[ev.Role, ModelRef]) -> None:
+def _mention(screen: Screen, settings: Settings, models: Mapping[ev.Role, ModelRef]) -> None:
     """Say once what is assumed of a model that nothing is known of."""
-    for ref in sorted({str(ref) for ref in models.values() if ref != DEMO}):
-        parsed = ModelRef.parse(ref)
-        facts = catalog.facts(parsed, settings.providers[parsed.provider])
-        if facts.assumed and not asked.is_quiet:
-            print(  # noqa: T201 - progress goes to stderr
-                f"orch: {defuse.line(ref)}: window unknown, counted as {facts.context_tokens:,} tokens "
-                f"([providers.{parsed.provider}.models] in the user's config.toml says more)",
-                file=sys.stderr,
+    for ref in sorted({ref for ref in models.values() if ref != demo_mode.MODEL}, key=str):
+        facts = catalog.facts(ref, settings.providers[ref.provider])
+        if facts.assumed:
+            screen.say(
+                f"{ref}: window unknown, counted as {facts.context_tokens:,} tokens "
+                f"([providers.{ref.provider}.models] in the user's config.toml says more)"
             )
 
 
 def _launch(
-    folder: Folder, mission: ev.MissionId, settings: Settings, screen: "_Screen", *, demo: bool
+    folder: Folder, mission: ev.MissionId, settings: Settings, screen: Screen, *, demo: bool
 ) -> Launch:
     harden_self()
     tls = shared_tls(p.base_url for p in settings.providers.values())
     limits = Limits(idle_s=settings.idle_timeout_s)
 
     def connect(ref: ModelRef) -> Model:
-        provider = _DEMO_PROVIDER if demo else settings.providers[ref.provider]
+        provider = demo_mode.PROVIDER if demo else settings.providers[ref.provider]
         transport = scripted.ScriptedTransport() if demo else None
         facts = catalog.facts(ref, provider)
         return OpenAIModel(provider, ref.name, facts, tls=tls, limits=limits, transport=transport)
 
     return Launch(folder, mission, settings, connect, screen.views, screen.say)
-
-
-# ---- the demo
-
-
-def _demo_goal(goal: str) -> str:
-    if goal and goal != scripted.DEMO_GOAL:
-        raise UsageError(f'--demo plays one goal only, "{scripted.DEMO_GOAL}"; leave the goal out')
-    return scripted.DEMO_GOAL
-
-
-def _refuse_foreign(workspace: Path) -> None:
-    """Refuse a directory that holds anything but the demo, so that nothing of anybody is touched."""
-    ours = set(scripted.DEMO_FILES)
-    for root, folders, names in os.walk(workspace):
-        folders[:] = [name for name in folders if name not in (".opencode", "__pycache__")]
-        for name in names:
-            path = (Path(root) / name).relative_to(workspace).as_posix()
-            if path not in ours:
-                raise UsageError(
-                    f"--demo builds in an empty directory, and {workspace} holds {defuse.line(path)}; "
-                    "try: orch task --demo -C demo"
-                )
-
-
-# ---- what is shown
-
-
-class _Screen:
-    """Who looks at the run, and where notices go."""
-
-    def __init__(self, asked: Asked) -> None:
-        self.lines = None if asked.is_quiet else Lines(Console(stderr=True))
-        stream = Stream(sys.stdout) if asked.form is OutputFormat.STREAM_JSON else None
-        self.views = tuple(view for view in (stream, self.lines) if view is not None)
-
-    def say(self, text: str) -> None:
-        if self.lines is not None:
-            self.lines.say(f"orch: {defuse.line(text)}")
-
-
-def _not_started(asked: Asked, goal: str, error: UsageError) -> int:
-    """Say why nothing started; a program that reads JSON gets its result all the same."""
-    print(f"orch: {defuse.block(str(error))}", file=sys.stderr)  # noqa: T201 - for people
-    if asked.form is not OutputFormat.TEXT:
-        _print_result(asked, nothing_started(goal, ev.Outcome.ERROR, USAGE, str(error)))
-    return USAGE
-
-
-def _show(asked: Asked, result: Result) -> int:
-    """Show how the run ended; return the exit code."""
-    if asked.last_message is not None:
-        try:
-            asked.last_message.write_text(result.result + "\n", encoding="utf-8")
-        except OSError as error:
-            print(f"orch: {asked.last_message}: {error.strerror}", file=sys.stderr)  # noqa: T201
-    if asked.form is OutputFormat.TEXT:
-        _print(defuse.block(result.result))
-    else:
-        _print_result(asked, result)
-    if not asked.is_quiet:
-        print(_closing(result), file=sys.stderr)  # noqa: T201 - for people
-    return result.exit_code
-
-
-def _print_result(asked: Asked, result: Result) -> None:
-    indent = 2 if asked.form is OutputFormat.JSON else None
-    _print(result.model_dump_json(indent=indent, ensure_ascii=True))
-
-
-def _print(text: str) -> None:
-    """Write data to stdout; a reader that is gone changes nothing about the mission."""
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the exit flushes it
-
-
-def _closing(result: Result) -> str:
-    usage = result.usage
-    cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd is not None else ""
-    done = f"{result.todo.done}/{result.todo.total} done, {result.issues.open} issues open"
-    spent = f"{result.num_turns} turns, {usage.input_tokens + usage.output_tokens:,} tokens{cost}"
-    line = (
-        f"orch: {result.subtype}: {done}; {result.num_sessions} sessions, {spent}, {result.duration_s:.1f}s"
-    )
-    return f"{line}\norch: go on with: {result.resume}" if result.resume else line

@@ -28,10 +28,10 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
         typer.Option("--reply", metavar="TEXT", help="The answer to what a blocked mission asked."),
     ] = None,
 ) -> None:
-    """Continue a stopped, failed, blocked or crashed mission; the latest by default.
+    """Continue a mission that stopped, failed or crashed.
 
-    What is completed stays completed, and no finished turn is paid again. A sealed mission prints its
-    stored result.
+    The latest one by default. What is completed stays completed, and no finished turn is paid again. A
+    sealed mission prints its stored result.
 
     Examples:
 
@@ -39,7 +39,7 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
 
       orch resume --reply "Use PostgreSQL"
     """
-    from orch.commands import parts
+    from orch.commands import parts, screen
 
     asked = parts.Asked(
         flags=parts.flags(
@@ -54,8 +54,10 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
             max_turns,
         ),
         workspace=cd,
-        form=OutputFormat.STREAM_JSON if json else output_format,
-        last_message=output_last_message,
-        is_quiet=quiet,
+        form=screen.Form(
+            output=OutputFormat.STREAM_JSON if json else output_format,
+            last_message=output_last_message,
+            is_quiet=quiet,
+        ),
     )
     raise typer.Exit(parts.go_on(asked, mission, reply))

@@ -26,9 +26,9 @@ def status(
 
       orch status --all --json
     """
-    from orch.commands import parts
+    from orch.commands import place
     from orch.runtime import survey
     from orch.view import table
 
-    missions = survey.missions(parts.folder_of(cd), mission, every=all_)
-    typer.echo(missions.model_dump_json(indent=2) if json else table.render(missions, parts.width()))
+    missions = survey.missions(place.folder_of(cd), mission, every=all_)
+    typer.echo(missions.model_dump_json(indent=2) if json else table.render(missions, place.columns(80)))

@@ -23,10 +23,12 @@ def stop(
 
       orch stop --now
     """
-    from orch.commands import parts
+    from orch.commands import place
     from orch.runtime import halt
 
-    survivors = halt.halt(parts.folder_of(cd), mission, now=now)
-    if survivors:
-        typer.echo(f"orch: still alive: {', '.join(map(str, survivors))}; try `orch stop --now`", err=True)
-    raise typer.Exit(1 if survivors else 0)
+    halted = halt.halt(place.folder_of(cd), mission, now=now)
+    if halted.pids:
+        typer.echo(f"orch: still alive: {', '.join(map(str, halted.pids))}; kill -9 ends them", err=True)
+    elif halted.is_held:
+        typer.echo("orch: the workspace is still held, by a process that cannot be named", err=True)
+    raise typer.Exit(0 if halted.is_over else 1)

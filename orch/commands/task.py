@@ -13,7 +13,8 @@ from orch.errors import UsageError
 
 def task(  # noqa: PLR0913 - one option per line is the schema of the command line
     goal: Annotated[
-        str | None, typer.Argument(help="What to achieve; `-` reads it from stdin.", show_default=False)
+        str | None,
+        typer.Argument(metavar="GOAL", help="What to achieve; `-` reads it from stdin.", show_default=False),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("-f", "--file", metavar="FILE", help="Read the goal from FILE.")
@@ -50,7 +51,7 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
 
       orch task --demo -C demo
     """
-    from orch.commands import parts
+    from orch.commands import parts, screen
 
     asked = parts.Asked(
         flags=parts.flags(
@@ -65,9 +66,11 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
             max_turns,
         ),
         workspace=cd,
-        form=OutputFormat.STREAM_JSON if json else output_format,
-        last_message=output_last_message,
-        is_quiet=quiet,
+        form=screen.Form(
+            output=OutputFormat.STREAM_JSON if json else output_format,
+            last_message=output_last_message,
+            is_quiet=quiet,
+        ),
     )
     raise typer.Exit(parts.start(asked, lambda: _goal(goal, file, demo=demo), answer=answer, demo=demo))
 

@@ -45,10 +45,12 @@ _CONTEXT = """\
 - Conventions: package `demo_api/`, tests in `tests/`, a docstring for everything public.
 """
 _SUMMARY = """\
-Built demo_api, a small REST API with authentication: hashed passwords, signed tokens that expire, notes
-that belong to one user. Run it with `python3 -m demo_api --port 8000`; the README lists its routes.
-A scripted model played this mission: the text was written beforehand, no language model was asked. The
-Workers, the Reviewers' commands, the defect they caught and the verification were real."""
+Built demo_api, a small REST API with authentication: hashed passwords, signed
+tokens that expire, notes that belong to one user. Run it with
+`python3 -m demo_api --port 8000`; the README lists its routes.
+A scripted model played this mission: its words were written beforehand, no
+language model was asked. The Workers, the Reviewers' commands, the defect they
+caught and the verification were real."""
 
 
 @dataclass(frozen=True, slots=True)

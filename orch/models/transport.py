@@ -1,39 +1,36 @@
 """HTTP/1.1 over a connection of a session's own, behind httpx's interface.
 
 Theory of operation. The requests of one session follow one another, so a pool has nothing to do: a
-`DirectTransport` keeps the connection of the last request for the next one. `ResponseReader` turns bytes,
-cut anywhere, into a head and the pieces of a body (RFC 9112) and does no I/O; `_Connection` feeds it from
-the event loop and wakes the one task that waits. What arrived between two reads is one chunk, and when too
-much is unread the connection is not read either. Only connecting has a limit of its own: the caller watches
-the rest, and cancelling it closes the connection.
+`DirectTransport` keeps the connection of the last request for the next one. Its `_Connection` feeds a
+`ResponseReader` (`orch.models.http1`) from the event loop and wakes the one task that waits. What arrived
+between two reads is one chunk, and when too much is unread the connection is not read either. Only
+connecting has a limit of its own: the caller watches the rest, and cancelling it closes the connection.
 
 Failures are httpx's exceptions. `StaleConnection` is the one that costs nothing: ask again.
 """
 
 import asyncio
-import re
+import contextlib
+import itertools
+import socket
 import ssl
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import httpx
+
+from orch.models.http1 import Head, ResponseReader
 
 CONNECT_LIMIT_S = 10.0
 KEEPALIVE_S = 60.0  # most tools finish sooner; a connection that died meanwhile is replaced
 EYEBALLS_DELAY_S = 0.25  # from one address to the next (RFC 8305, section 8)
-MAX_HEAD_BYTES = 64 * 1024  # of status line and fields, interim responses included; of trailers again
-MAX_CHUNK_LINE_BYTES = 4 * 1024  # of a chunk's size and its extensions
 MAX_UNREAD_BYTES = 256 * 1024  # of a body, then the server has to wait
 MAX_JOINED_BYTES = 64 * 1024  # of a body that is copied behind its head; a larger one is written after it
 
+_Address = tuple[int, int, int, str, Any]  # as `getaddrinfo` returns it
+
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\0]*)?\r?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\0]*)\r?")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r]*)?\r\n")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class StaleConnection(httpx.RemoteProtocolError):
@@ -94,16 +91,15 @@ class DirectTransport(httpx.AsyncBaseTransport):
         return None
 
     async def _connect(self, url: httpx.URL) -> "_Connection":
-        secure, host, port = _origin(url)
+        secure, host, port = origin = _origin(url)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
+                sock = await _Race().run(_interleaved(await _addresses(host, port)))
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection((secure, host, port)),
-                    host,
-                    port,
+                    lambda: _Connection(origin),
+                    sock=sock,
                     ssl=self._tls if secure else None,
                     server_hostname=host if secure else None,
-                    happy_eyeballs_delay=None if host in _LOOPBACK else EYEBALLS_DELAY_S,
                 )
         except TimeoutError:
             raise httpx.ConnectTimeout(f"no connection within {CONNECT_LIMIT_S:g} s") from None
@@ -123,6 +119,52 @@ class DirectTransport(httpx.AsyncBaseTransport):
         if self._kept is connection:
             self._kept = None
         connection.abort()
+
+
+class _Race:
+    """Connects to the first of several addresses that answers (RFC 8305, section 5).
+
+    The event loop has a race of its own; cancelled, that one can leave an open socket behind.
+    """
+
+    def __init__(self) -> None:
+        self._winner: socket.socket | None = None
+        self._failure = OSError("the name has no address")
+
+    async def run(self, addresses: Sequence[_Address]) -> socket.socket:
+        """Return a connected socket; raise the last `OSError` where there is none."""
+        waiting = list(addresses)
+        running: set[asyncio.Task[None]] = set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while self._winner is None and (waiting or running):
+                    if waiting:
+                        running.add(group.create_task(self._attempt(waiting.pop(0)), name="connect"))
+                    delay_s = EYEBALLS_DELAY_S if waiting else CONNECT_LIMIT_S
+                    first = asyncio.FIRST_COMPLETED
+                    _, running = await asyncio.wait(running, timeout=delay_s, return_when=first)
+                for attempt in running:
+                    attempt.cancel()
+        except asyncio.CancelledError:
+            if self._winner is not None:
+                self._winner.close()
+            raise
+        if self._winner is None:
+            raise self._failure
+        return self._winner
+
+    async def _attempt(self, address: _Address) -> None:
+        family, kind, protocol, _, where = address
+        try:
+            with contextlib.ExitStack() as stack:
+                sock = stack.enter_context(socket.socket(family, kind, protocol))
+                sock.settimeout(0.0)
+                await asyncio.get_running_loop().sock_connect(sock, where)
+                if self._winner is None:
+                    self._winner = sock
+                    stack.pop_all()
+        except OSError as error:
+            self._failure = error
 
 
 class _HttpxTransport(httpx.AsyncBaseTransport):
@@ -184,7 +226,7 @@ class _Connection(asyncio.Protocol):
         self._hung_up = False
         self._unread_bytes = 0
 
-    async def exchange(self, head: bytes, body: bytes) -> "Head":
+    async def exchange(self, head: bytes, body: bytes) -> Head:
         """Send a request and return the head of its response."""
         self._reader = reader = ResponseReader()
         self._exchanges += 1
@@ -291,202 +333,6 @@ class _Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Status line and fields of a response; `minor` is the digit behind `HTTP/1.`."""
-
-    minor: int
-    status: int
-    fields: Sequence[tuple[bytes, bytes]]
-
-    @classmethod
-    def parse(cls, block: bytes) -> "Head":
-        """Read the lines of a head. Raises `httpx.RemoteProtocolError` for what is none."""
-        first, *lines = block.split(b"\n")
-        status = _STATUS_LINE.fullmatch(first)
-        if status is None:
-            raise httpx.RemoteProtocolError("a response without a status line of HTTP/1.1")
-        fields = []
-        for line in lines:
-            field = _FIELD.fullmatch(line)
-            if field is None:
-                raise httpx.RemoteProtocolError("a response with a malformed header")
-            fields.append((field[1], field[2].strip(b" \t")))
-        return cls(int(status[1]), int(status[2]), fields)
-
-    def elements(self, name: bytes) -> list[bytes]:
-        """Return the elements of the lists under `name`, which is in lower case, as they are."""
-        values = (value for key, value in self.fields if key.lower() == name)
-        return [element.strip().lower() for value in values for element in value.split(b",")]
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the server means to go on after this response."""
-        options = self.elements(b"connection")
-        return b"close" not in options and (self.minor > 0 or b"keep-alive" in options)
-
-    def framing(self) -> "_Plain | _Chunked":
-        """Return how the end of the body is told (RFC 9112, section 6.3)."""
-        if self.status in (204, 304):
-            return _Plain(0)
-        codings = self.elements(b"transfer-encoding")
-        if codings:
-            if codings != [b"chunked"]:
-                raise httpx.RemoteProtocolError("a response in a transfer coding that nobody asked for")
-            return _Chunked()
-        lengths = set(self.elements(b"content-length"))
-        if not lengths:
-            return _Plain(None)
-        length = lengths.pop()
-        if lengths or not _LENGTH.fullmatch(length):
-            raise httpx.RemoteProtocolError("a response whose length is no number")
-        return _Plain(int(length))
-
-
-class ResponseReader:
-    """One response, from bytes cut anywhere."""
-
-    def __init__(self) -> None:
-        self.head: Head | None = None
-        self.pieces: list[bytes] = []  # of the body, not taken yet
-        self.began = False
-        self._received = bytearray()  # of a head that has not ended yet
-        self._head_bytes = 0  # of interim responses
-        self._framing: _Plain | _Chunked = _Plain(None)
-        self._surplus = False  # bytes came that belong to nothing
-
-    @property
-    def complete(self) -> bool:
-        """Whether the body has ended."""
-        return self.head is not None and self._framing.done
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the response is complete and the connection good for another one."""
-        return self.head is not None and self.complete and self.head.keep_alive and not self._surplus
-
-    def feed(self, data: bytes) -> None:
-        """Take what came.
-
-        Raises:
-            httpx.RemoteProtocolError: It is no response of HTTP/1.1, or its head is too long.
-        """
-        self.began = True
-        if self.head is None:
-            data = self._take_head(data)
-        if data and self.head is not None:
-            self._surplus = self._framing.feed(data, self.pieces) < len(data) or self._surplus
-
-    def end(self) -> bool:
-        """Say whether the end of the connection is the end of the body."""
-        if self.head is not None and isinstance(self._framing, _Plain):
-            self._framing.end()
-        return self.complete
-
-    def take(self) -> bytes:
-        """Return what came of the body since it was last taken."""
-        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        self.pieces.clear()
-        return data
-
-    def _take_head(self, data: bytes) -> bytes:
-        """Return what follows the head, if it is complete."""
-        searched = max(0, len(self._received) - 3)
-        self._received += data
-        while self.head is None and (end := _HEAD_END.search(self._received, searched)):
-            head = Head.parse(bytes(self._received[: end.start()]))
-            del self._received[: end.end()]
-            self._head_bytes += end.end()
-            searched = 0
-            if head.status == httpx.codes.SWITCHING_PROTOCOLS:
-                raise httpx.RemoteProtocolError("a change of protocols that nobody asked for")
-            if head.status >= httpx.codes.OK:
-                self._framing = head.framing()
-                self.head = head
-        pending = 0 if self.head else len(self._received)
-        if self._head_bytes + pending > MAX_HEAD_BYTES:
-            raise httpx.RemoteProtocolError(f"a response with more than {MAX_HEAD_BYTES} bytes of headers")
-        return bytes(self._received)
-
-
-class _Plain:
-    """A body of a known size, or up to the end of the connection where that is `None`.
-
-    As for `_Chunked`, `feed` adds what is of the body to `pieces` and returns how many bytes it used.
-    """
-
-    def __init__(self, size_bytes: int | None) -> None:
-        self._left = size_bytes
-        self.done = size_bytes == 0
-
-    def feed(self, data: bytes, pieces: list[bytes]) -> int:
-        """Take as much of `data` as the body still lacks."""
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-            self.done = not self._left
-        if data:
-            pieces.append(data)
-        return len(data)
-
-    def end(self) -> None:
-        """End a body that ends with the connection."""
-        self.done = self.done or self._left is None
-
-
-class _Chunked:
-    """A body in chunks, each behind its size, and trailers that are read over (RFC 9112, section 7.1)."""
-
-    def __init__(self) -> None:
-        self.done = False
-        self._left = 0  # of the chunk under way
-        self._line = b""  # the beginning of a line that has not ended yet
-        self._on_line = self._take_size
-        self._trailer_bytes = 0
-
-    def feed(self, data: bytes, pieces: list[bytes]) -> int:
-        """Take `data` up to the end of the body."""
-        position, end = 0, len(data)
-        while position < end and not self.done:
-            if self._left:
-                piece = data[position : position + self._left]
-                pieces.append(piece)
-                self._left -= len(piece)
-                position += len(piece)
-            else:
-                line_end = data.find(b"\n", position) + 1 or end
-                self._take(data[position:line_end])
-                position = line_end
-        return position
-
-    def _take(self, part: bytes) -> None:
-        line = self._line + part
-        if len(line) > MAX_CHUNK_LINE_BYTES:
-            raise httpx.RemoteProtocolError("a chunk without an end to its first line")
-        ended = line.endswith(b"\n")
-        self._line = b"" if ended else line
-        if ended:
-            self._on_line(line)
-
-    def _take_size(self, line: bytes) -> None:
-        size = _CHUNK_LINE.fullmatch(line)
-        if size is None:
-            raise httpx.RemoteProtocolError("a chunk without a size")
-        self._left = int(size[1], 16)
-        self._on_line = self._take_end if self._left else self._take_trailer
-
-    def _take_end(self, line: bytes) -> None:
-        if line != b"\r\n":
-            raise httpx.RemoteProtocolError("a chunk that is longer than its size")
-        self._on_line = self._take_size
-
-    def _take_trailer(self, line: bytes) -> None:
-        self.done = line == b"\r\n"
-        self._trailer_bytes += len(line)
-        if self._trailer_bytes > MAX_HEAD_BYTES:
-            raise httpx.RemoteProtocolError(f"a response with more than {MAX_HEAD_BYTES} bytes of trailers")
-
-
 def _head_of(request: httpx.Request) -> bytes:
     if "transfer-encoding" in request.headers:
         raise httpx.LocalProtocolError("a body is sent with its length, not in chunks")
@@ -501,3 +347,18 @@ def _head_of(request: httpx.Request) -> bytes:
 def _origin(url: httpx.URL) -> tuple[bool, str, int]:
     secure = url.scheme == "https"
     return secure, url.raw_host.decode("ascii"), url.port or (443 if secure else 80)
+
+
+async def _addresses(host: str, port: int) -> Sequence[_Address]:
+    kind = socket.SOCK_STREAM
+    with contextlib.suppress(socket.gaierror):  # a number needs no look-up, so no thread
+        return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+
+
+def _interleaved(addresses: Sequence[_Address]) -> list[_Address]:
+    """Return the addresses in their order, but IPv6 and IPv4 by turns (RFC 8305, section 4)."""
+    same = [address for address in addresses if address[0] == addresses[0][0]]
+    other = [address for address in addresses if address[0] != addresses[0][0]]
+    pairs = itertools.zip_longest(same, other)
+    return [address for pair in pairs for address in pair if address is not None]

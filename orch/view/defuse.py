@@ -1,10 +1,14 @@
 """Makes text from outside harmless to a terminal and to a CI log.
 
-Model text, tool output, file and branch names can hold escape sequences, bidirectional overrides and
-characters that nobody sees. `line` returns one printable line; it never raises, and twice is as once.
+Model text, tool output, file and branch names can hold escape sequences, bidirectional overrides, characters
+that nobody sees, and commands to the CI runner that reads the log: GitHub's obeys `::…` after leading blanks
+(actions/runner, ActionCommand.TryParseV2) and `##[` anywhere in a line (TryParse), Azure's `##vso[`. `line`
+returns one printable line, `block` many; they never raise, and twice is as once.
 """
 
 import re
+import unicodedata
+from itertools import accumulate
 
 _SEQUENCES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor moves
@@ -16,21 +20,41 @@ _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e0fff\ud800-\udfff]"
 )
+_RUNNER_LINE = re.compile(r"^(\s*):(?=:)")
+_RUNNER_WORD = re.compile(r"##(?=\[|vso\[)")
 
 
 def line(text: str, longest: int = 200) -> str:
-    """Fold `text` into one harmless line of at most `longest` characters."""
+    """Fold `text` into one harmless line that takes at most `longest` columns of a terminal."""
     folded = _HIDDEN.sub("", " ".join(_SEQUENCES.sub("", text).split()))
-    folded = " ".join(folded.split())
-    if len(folded) > longest:
-        folded = folded[: longest - 1] + "…"
-    return f" {folded}" if folded.startswith("::") else folded
+    return fit(_disarmed(" ".join(folded.split())), longest)
 
 
 def block(text: str) -> str:
     """Return `text` with its lines and tabs, and nothing in it that a terminal would obey."""
-    kept = (
-        "".join("\t" if c == "\t" else _HIDDEN.sub("", c) for c in row)
-        for row in _SEQUENCES.sub("", text).replace("\r\n", "\n").split("\n")
-    )
-    return "\n".join(f" {row}" if row.startswith("::") else row for row in kept)
+    rows = _SEQUENCES.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(_disarmed("\t".join(_HIDDEN.sub("", cell) for cell in row.split("\t"))) for row in rows)
+
+
+def columns(text: str) -> int:
+    """Return how many columns a terminal gives to `text`."""
+    return sum(map(_columns, text))
+
+
+def fit(text: str, longest: int) -> str:
+    """Cut `text` to at most `longest` columns, and show that it was cut."""
+    ends = list(accumulate(map(_columns, text)))
+    if not ends or ends[-1] <= longest:
+        return text
+    return text[: sum(1 for end in ends if end < longest)].rstrip() + "…"
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _disarmed(row: str) -> str:
+    """Take apart what a CI runner would read as a command."""
+    return _RUNNER_WORD.sub("## ", _RUNNER_LINE.sub(r"\1: ", row))

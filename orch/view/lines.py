@@ -15,6 +15,9 @@ from orch.mission import events as ev
 from orch.mission.state import ItemStatus, MissionState, listed_items
 from orch.view import defuse
 
+NARROWEST = 40
+"""Columns that a line takes at least: in less nothing could be said."""
+
 _STYLES: Mapping[type[ev.Fact], str] = {
     ev.MissionSealed: "bold green",
     ev.MissionAnswered: "bold green",
@@ -35,10 +38,11 @@ _STYLES: Mapping[type[ev.Fact], str] = {
 
 
 class Lines:
-    """Prints facts as they happen."""
+    """Prints facts as they happen, each on a line of at most `width` columns."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, width: int) -> None:
         self._console = console
+        self._width = width
         self._began: datetime | None = None
 
     def show(self, event: ev.Event, state: MissionState) -> None:
@@ -51,7 +55,7 @@ class Lines:
         passed_s = int((now - self._began).total_seconds())
         mark = f"{passed_s // 60:3d}:{passed_s % 60:02d}  "
         line = Text(mark, style="dim")
-        room = max(40, self._console.width) - len(mark)
+        room = max(NARROWEST, self._width) - len(mark)
         line.append(defuse.line(text, room), style=_STYLES.get(type(event), ""))
         self.say(line)
 

@@ -1,10 +1,10 @@
 """Events as JSON lines, for programs: `--output-format stream-json`.
 
-One event is one line, flushed at once; the caller writes the `result` last. A reader that goes away does not
-stop the mission: what cannot be written any more is dropped.
+One event is one line, handed on at once; the caller writes the `result` last. The lines are ASCII, and what
+a CI runner would take for a command is escaped: no terminal and no log can be steered by them.
 """
 
-from typing import TextIO
+from collections.abc import Callable
 
 from orch.mission.events import Event
 from orch.mission.state import MissionState
@@ -12,23 +12,19 @@ from orch.mission.transcript import Frozen
 
 
 class Stream:
-    """Writes every event to a stream."""
+    """Writes every event; `write` is told one line at a time and must not block."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._is_open = True
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
 
     def show(self, event: Event, state: MissionState) -> None:
         """Write an event."""
         del state
-        self.write(event, absent={name for name in ("session", "item") if getattr(event, name) is None})
+        absent = {name for name in ("session", "item") if getattr(event, name) is None}
+        self._write(json_text(event, absent=absent) + "\n")
 
-    def write(self, line: Frozen, absent: set[str] | None = None) -> None:
-        """Write one value as a line of JSON, in ASCII: no terminal and no CI log can be steered by it."""
-        if not self._is_open:
-            return
-        try:
-            self._out.write(line.model_dump_json(ensure_ascii=True, exclude=absent) + "\n")
-            self._out.flush()
-        except (BrokenPipeError, ValueError):  # the reader is gone, or the stream is closed
-            self._is_open = False
+
+def json_text(value: Frozen, *, indent: int | None = None, absent: set[str] | None = None) -> str:
+    """Return `value` as JSON in ASCII, without the fields `absent`."""
+    text = value.model_dump_json(indent=indent, ensure_ascii=True, exclude=absent)
+    return text.replace("##", "#\\u0023")  # it stands in strings only

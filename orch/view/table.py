@@ -5,10 +5,13 @@ Plain text that fits the width; every word from outside is defused.
 
 from collections.abc import Sequence
 
+from orch.mission.state import SessionStatus
 from orch.mission.status import MissionEntry, Missions, SessionEntry
 from orch.view import defuse
 
 _BAR_CELLS = 20
+_LONGEST_COMMAND = 10_000  # a command is for pasting: it is never cut
+_ITEM_COLUMNS = 24
 _MANY = 12
 """More sessions than this are folded to those that are not over."""
 
@@ -39,26 +42,25 @@ def _lines(entry: MissionEntry, width: int) -> list[str]:
         f"TODO   {bar}   issues {issues.open} open, {issues.closed} closed",
         f"tokens {spent}{_cost(usage.cost_usd)}",
     ]
-    shown = [s for s in entry.sessions if s.state != s.state.ENDED] or list(entry.sessions)
+    shown = [s for s in entry.sessions if s.state is not SessionStatus.ENDED] or list(entry.sessions)
     if shown:
         lines += ["", *_table(shown[-_MANY:], width)]
         if len(shown) < len(entry.sessions) or len(shown) > _MANY:
             lines.append(f"{min(len(shown), _MANY)} of {len(entry.sessions)} sessions shown")
     if entry.resume:
-        lines += ["", f"next: {entry.resume}"]
+        lines += ["", f"next: {defuse.line(entry.resume, _LONGEST_COMMAND)}"]
     return lines
 
 
 def _table(sessions: Sequence[SessionEntry], width: int) -> list[str]:
-    item_width = max([4, *(len(s.item or "-") for s in sessions)])
-    item_width = min(item_width, 24)
+    items = [defuse.line(s.item or "-", _ITEM_COLUMNS) for s in sessions]
+    item_width = max(len("item"), *map(defuse.columns, items))
     lines = [f"{'':<5} {'role':<9} {'item':<{item_width}} {'state':<7} {'turns':>5} {'tokens':>8}  doing"]
-    for s in sessions:
-        head = (
-            f"{s.session:<5} {s.role:<9} {defuse.line(s.item or '-', item_width):<{item_width}} "
-            f"{s.state:<7} {s.turns:>5} {s.tokens:>8,}  "
-        )
-        lines.append((head + defuse.line(s.doing, max(10, width - len(head)))).rstrip())
+    for s, item in zip(sessions, items, strict=True):
+        padding = " " * (item_width - defuse.columns(item))
+        counts = f"{s.state:<7} {s.turns:>5} {s.tokens:>8,}  "
+        head = f"{s.session:<5} {s.role:<9} {item}{padding} {counts}"
+        lines.append((head + defuse.line(s.doing, max(10, width - defuse.columns(head)))).rstrip())
     return lines
 
 

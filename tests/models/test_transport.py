@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import shutil
 import socket
 import ssl
@@ -16,17 +15,16 @@ from typing import cast
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from orch.config import ModelFacts, Provider, ProviderKind, Secret
+from orch.mission.transcript import UserMessage
 from orch.models import transport as module
+from orch.models.interface import Ask
+from orch.models.openai import OpenAIModel
 from orch.models.transport import (
-    MAX_CHUNK_LINE_BYTES,
-    MAX_HEAD_BYTES,
     MAX_JOINED_BYTES,
     MAX_UNREAD_BYTES,
     DirectTransport,
-    ResponseReader,
     StaleConnection,
     transport_for,
 )
@@ -37,123 +35,6 @@ LIMIT_S = 5.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-# -- the bytes of a response --------------------------------------------------------------------------
-
-
-def _read(*pieces: bytes, ended: bool = False) -> ResponseReader:
-    reader = ResponseReader()
-    for piece in pieces:
-        reader.feed(piece)
-    if ended:
-        reader.end()
-    return reader
-
-
-def _framed(framing: str, chunks: list[bytes]) -> bytes:
-    body = b"".join(chunks)
-    if framing == "length":
-        return b"HTTP/1.1 200 OK\r\ncontent-length:%d\r\n\r\n%b" % (len(body), body)
-    if framing == "close":
-        return b"HTTP/1.0 200\r\n\r\n" + body
-    lines = [b'%X ;x="y"\r\n%b\r\n' % (len(chunk), chunk) for chunk in chunks if chunk]
-    return b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" + CHUNKED + b"".join(lines) + b"000\r\nSum: 1\r\n\r\n"
-
-
-@given(
-    framing=st.sampled_from(["length", "close", "chunked"]),
-    chunks=st.lists(st.binary(max_size=40), max_size=5),
-    cuts=st.lists(st.integers(0, 250), max_size=12),
-)
-def test_a_response_does_not_depend_on_how_it_was_cut(
-    framing: str, chunks: list[bytes], cuts: list[int]
-) -> None:
-    """Not in a line, not in a chunk's size, not in a line end."""
-    wire = _framed(framing, chunks)
-    bounds = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    pieces = [wire[start:end] for start, end in itertools.pairwise(bounds)]
-    reader = _read(*pieces, ended=framing == "close")
-
-    assert reader.head is not None
-    assert reader.head.status == 200
-    assert reader.complete
-    assert reader.take() == b"".join(chunks)
-    assert reader.keep_alive is (framing != "close")
-
-
-@given(st.binary(max_size=300), st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", CHUNKED]))
-def test_bytes_of_any_kind_are_a_response_or_one_kind_of_error(data: bytes, start: bytes) -> None:
-    """Nothing that a server sends is a bug here."""
-    with contextlib.suppress(httpx.RemoteProtocolError):
-        _read(start, data, ended=True)
-
-
-@pytest.mark.parametrize(
-    "wire",
-    [
-        b"\r\n\r\n",
-        b"HTTP/2 200 OK\r\n\r\n",
-        b"HTTP/1.1 20 OK\r\n\r\n",
-        b"HTTP/1.1 2000 OK\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nspace : x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nnul: \0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        CHUNKED + b"x\r\n",
-        CHUNKED + b"\r\n",
-        CHUNKED + b"-1\r\n",
-        CHUNKED + b"2\n",
-        CHUNKED + b"F" * 16 + b"\r\n",
-        CHUNKED + b"2\r\nabc\r\n",
-        CHUNKED + b"2;" + b"x" * MAX_CHUNK_LINE_BYTES,
-        CHUNKED + b"0\r\n" + b"a: b\r\n" * (MAX_HEAD_BYTES // 6 + 1),
-        b"HTTP/1.1 200 OK\r\nlong: " + b"x" * MAX_HEAD_BYTES,
-        b"HTTP/1.1 200 OK\r\nlong: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_HEAD_BYTES // 25 + 1),
-    ],
-)
-def test_what_is_malformed_or_too_long_is_one_error(wire: bytes) -> None:
-    """All at once or byte by byte."""
-    with pytest.raises(httpx.RemoteProtocolError):
-        _read(wire)
-    with pytest.raises(httpx.RemoteProtocolError):
-        _read(*(wire[at : at + 999] for at in range(0, len(wire), 999)))
-
-
-@pytest.mark.parametrize("status", [204, 304])
-def test_a_status_without_a_body_has_none_whatever_its_headers_say(status: int) -> None:
-    """RFC 9112, section 6.3."""
-    reader = _read(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" % status)
-
-    assert reader.complete
-    assert reader.keep_alive
-
-
-@pytest.mark.parametrize(
-    ("wire", "kept"),
-    [
-        (OK, True),
-        (OK.replace(b"\r\n", b"\n"), True),
-        (OK + b"more", False),
-        (OK.replace(b"1.1", b"1.0"), False),
-        (OK.replace(b"1.1 200 OK", b"1.0 200 OK\r\nConnection: Keep-Alive"), True),
-        (OK.replace(b"200 OK", b"200 OK\r\nConnection: x, Close"), False),
-        (OK.replace(b": 2", b": 2, 2"), True),
-        (OK[:-1], False),
-        (CHUNKED + b"0\r\n\r\nmore", False),
-    ],
-)
-def test_a_connection_is_kept_where_both_sides_mean_to(wire: bytes, kept: bool) -> None:
-    """And where nothing came that nobody asked for."""
-    assert _read(wire).keep_alive is kept
 
 
 # -- a server ------------------------------------------------------------------------------------------
@@ -497,6 +378,32 @@ async def test_a_server_that_is_not_there_is_a_connect_error(host: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_an_address_that_fails_or_is_silent_gives_way_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host that is announced under IPv6 and cannot be reached there is reached all the same."""
+    monkeypatch.setattr(module, "EYEBALLS_DELAY_S", 0.01)
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+
+    async def reach(sock: socket.socket, address: tuple[str, int]) -> None:
+        await (connect(sock, address) if address[1] != 1 else asyncio.Event().wait())
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        async with _serving(_answers(OK)) as served, _direct() as transport:
+            ports = (1, unused.getsockname()[1], httpx.URL(served.url).port)
+
+            async def known(*_: object, **__: object) -> object:
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+
+            monkeypatch.setattr(loop, "getaddrinfo", known)
+            monkeypatch.setattr(loop, "sock_connect", reach)
+
+            assert await _body(transport, served.url.replace("127.0.0.1", "some.invalid")) == b"ok"
+
+
+@pytest.mark.anyio
 async def test_connecting_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its handshake included."""
     monkeypatch.setattr(module, "CONNECT_LIMIT_S", 0.05)
@@ -548,6 +455,36 @@ async def test_a_cancelled_wait_closes_the_connection_and_leaves_no_task(
         assert asked.cancelled()
         assert asyncio.all_tasks() == before
         assert all(connection._hung_up for connection in transport._open)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("turns", range(14))
+async def test_a_request_that_is_cancelled_at_any_turn_of_the_loop_leaves_no_socket(
+    turns: int, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server sees every connection end, and no task is left; `localhost` may have two addresses."""
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    async with _serving(_answers(OK)) as served, _direct() as transport:
+        port = httpx.URL(served.url).port
+
+        async def known(*_: object, **__: object) -> object:
+            return [(*each[:4], (each[4][0], port, *each[4][2:])) for each in addresses]
+
+        monkeypatch.setattr(loop, "getaddrinfo", known)
+        before = asyncio.all_tasks()
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(_ask(transport, served.url.replace("127.0.0.1", host)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asked.cancel()
+        assert asyncio.all_tasks() - served.talks <= before
+        if not asked.cancelled():
+            await asked.result().aclose()
+            await transport.aclose()
+
+        assert not transport._open
 
 
 @pytest.mark.anyio
@@ -617,7 +554,25 @@ async def test_tls_with_a_stranger_is_a_connect_error(server_tls: ssl.SSLContext
     assert served.requests == []
 
 
-# -- proxies -------------------------------------------------------------------------------------------
+# -- who asks, and through whom ----------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_credentials_in_an_address_are_sent_to_the_gate_before_the_endpoint() -> None:
+    """As httpx does, and with its octets decoded."""
+    completion = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        completion
+    )
+    async with _serving(_answers(head + completion)) as served:
+        url = served.url.partition("/v1")[0].replace("//", "//me:p%40ss@")
+        provider = Provider("small", ProviderKind.OPENAI, url, Secret("sk-key"))
+        model = OpenAIModel(provider, "m", ModelFacts(), tls=NO_TLS)
+        reply = await model.ask(Ask(system="", messages=(UserMessage(text="go"),), tools=()))
+        await model.close()
+
+    assert reply.message.text == "hi"
+    assert b"authorization: Basic bWU6cEBzcw==\r\n" in served.requests[0]
 
 
 @pytest.mark.anyio

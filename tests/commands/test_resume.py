@@ -1,0 +1,162 @@
+"""`orch resume`: goes on after every kind of end, and pays nothing twice."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests import play, program
+from tests.endpoint import Script
+from tests.program import GOAL, Bench
+
+A, B = play.item("a"), play.item("b", after=["a"])
+
+
+def _kill_in_b(bench: Bench) -> Path:
+    """Kill a run with SIGKILL while the Worker of b waits for its first turn; return the mission's folder."""
+    came = threading.Event()
+    with bench.served(play.mission(A, B, worker=play.silent_once(play.build, came, "b"))):
+        running = bench.start_task()
+        program.wait(came)
+        running.process.kill()
+        assert running.end().code == -9
+    (mission,) = bench.missions
+    return mission
+
+
+def test_a_killed_mission_goes_on_and_pays_nothing_twice(bench: Bench) -> None:
+    """After `kill -9`: interrupted, then sealed; a stays completed once; one turn is asked again."""
+    came = threading.Event()
+    with bench.served(play.mission(A, B, worker=play.silent_once(play.build, came, "b"))) as endpoint:
+        running = bench.start_task()
+        program.wait(came)
+        running.process.kill()
+        running.end()
+        (entry,) = bench.status()
+        assert (entry["status"], entry["alive"], entry["pid"]) == ("interrupted", False, None)
+        before = bench.journal()
+        resumed = bench.run("resume", "--json")
+    assert resumed.code == 0
+    assert program.check_result(resumed, "sealed", "stream-json")["todo"] == {"done": 2, "total": 2}
+    assert [event["seq"] for event in resumed.lines[:-1]] == [
+        e["seq"] for e in bench.journal()[len(before) :]
+    ]
+    assert resumed.lines[0]["seq"] == before[-1]["seq"] + 1
+    completed = [e["item"] for e in bench.journal() if e["type"] == "item.completed"]
+    assert completed == ["a", "b"]
+    assert [entry.attempt for entry in endpoint.ledger if entry.attempt > 1] == [2]
+    assert len({(entry.session, entry.turn) for entry in endpoint.ledger}) == len(endpoint.ledger) - 1
+
+
+def test_an_answer_reaches_the_commander_and_the_mission_seals(bench: Bench) -> None:
+    """A blocked mission shows its question; `--reply` is told word for word."""
+    reply = "PostgreSQL, of course"
+    with bench.served(play.mission(A, commander=play.ask_first)) as endpoint:
+        blocked = bench.task("--output-format", "json")
+        assert blocked.code == 3
+        assert blocked.result["blockers"] == [{"kind": "decision", "item": None, "text": play.QUESTION}]
+        resumed = bench.run("resume", "--reply", reply)
+    assert (resumed.code, resumed.out) == (0, f"{play.SUMMARY}\n")
+    told = [str((entry.request or {})["messages"][-1]["content"]) for entry in endpoint.ledger]
+    assert [text for text in told if reply in text]
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (play.mission(A, reviewer=play.reject("no good")), 1),
+        (play.mission(A, worker=play.always(play.call("glob", pattern="*"))), 4),
+    ],
+    ids=["unsealed", "limit"],
+)
+def test_what_did_not_seal_gets_another_run(bench: Bench, script: Script, code: int) -> None:
+    """Failed items get fresh sessions; the pasted resume line does it, from anywhere."""
+    with bench.served(script):
+        ended = bench.task("--max-turns", "4", "--output-format", "json")
+        assert ended.code == code
+    elsewhere = bench.beside("elsewhere")
+    with elsewhere.served(play.mission(A)):
+        assert elsewhere.run(*ended.result["resume"].split()[1:]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "subtype"),
+    [(play.mission(A), "sealed"), (play.mission(commander=play.answer("Rust.")), "answered")],
+    ids=["sealed", "answered"],
+)
+def test_a_closed_mission_prints_its_result_again(bench: Bench, script: Script, subtype: str) -> None:
+    """Exit 0, in the asked format, and no endpoint is asked or even needed."""
+    with bench.served(script):
+        first = bench.task("--output-format", "json")
+    bench.endpoint = None
+    again = bench.run("resume", "--json")
+    assert again.code == 0
+    result = program.check_result(again, subtype, "stream-json")
+    assert len(again.lines) == 1
+    assert {**result, "exit_code": 0} == {**first.result, "exit_code": 0}
+
+
+def test_a_damaged_journal_is_refused_with_its_line(bench: Bench) -> None:
+    """Exit 2 names the line, and not a byte is changed."""
+    journal = _kill_in_b(bench) / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[4] = b'{"v":1,"seq":5,' + lines[4][20:]
+    journal.write_bytes(b"".join(lines))
+    for command in ("resume", "status"):
+        ended = bench.run(command)
+        assert ended.code == 2
+        assert "journal.jsonl:5: " in ended.err
+        assert ended.out == ""
+    assert journal.read_bytes() == b"".join(lines)
+
+
+def test_a_torn_last_line_is_cut_and_said(bench: Bench) -> None:
+    """What a crash left of a write is no damage."""
+    journal = _kill_in_b(bench) / "journal.jsonl"
+    with journal.open("ab") as file:
+        file.write(b'{"v":1,"seq":')
+    with bench.served(play.mission(A, B)):
+        resumed = bench.run("resume", "--json")
+    assert resumed.code == 0
+    assert [line for line in resumed.lines if line["type"] == "heal"]
+
+
+def test_a_mission_that_was_cut_before_its_first_event_is_none(bench: Bench) -> None:
+    """An empty journal is neither shown nor resumed."""
+    folder = bench.workspace / ".opencode/orch/missions/20260101-000000-00000"
+    folder.mkdir(parents=True)
+    (folder / "journal.jsonl").touch()
+    assert bench.status("--all") == []
+    ended = bench.run("resume")
+    assert ended.code == 2
+    assert "no mission" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("../../etc",)])
+def test_no_such_mission_is_a_usage_error(bench: Bench, arguments: tuple[str, ...]) -> None:
+    """Nothing to resume: exit 2, also as a result, and nothing is made."""
+    ended = bench.run("resume", *arguments, "--output-format", "json")
+    assert ended.code == 2
+    assert program.check_result(ended, "error", "json")["mission"] is None
+    assert not list(bench.workspace.iterdir())
+
+
+def test_the_latest_mission_is_resumed_however_close_they_are(bench: Bench) -> None:
+    """Missions of the same second are told apart."""
+    with bench.served(play.mission(commander=play.ask_first)):
+        names = [bench.task("--output-format", "json", "-q").result["mission"] for _ in range(2)]
+    with bench.served(play.mission(A, commander=play.ask_first)):
+        resumed = bench.run("resume", "--reply", "go", "--output-format", "json")
+    assert resumed.result["mission"] == names[-1]
+    assert [entry["mission"] for entry in bench.status("--all")] == names[::-1]
+
+
+def test_another_model_can_take_over(bench: Bench) -> None:
+    """`-m` at the resume counts; without it the mission keeps what it was started with."""
+    _kill_in_b(bench)
+    with bench.served(play.mission(A, B)) as endpoint:
+        assert bench.run("resume", "-m", "openai/other").code == 0
+    requests = [entry.request or {} for entry in endpoint.ledger]
+    fresh = {json.dumps(r["model"]) for r in requests if r["messages"][1]["content"] != GOAL}
+    assert '"other"' in fresh

@@ -1,0 +1,199 @@
+"""What a run shows on terminals, pipes and files of every kind; none of them changes how it ends."""
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests import play, program
+from tests.endpoint import Endpoint
+from tests.program import GOAL, Bench, Running
+
+A = play.item("a")
+ESCAPE = "\x1b"
+LONG_GOAL = "build it " + "x" * 300
+
+
+@pytest.fixture
+def sealing(bench: Bench) -> Iterator[Endpoint]:
+    """An endpoint whose missions seal."""
+    with bench.served(play.mission(A)) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _terminal(columns: int, rows: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Open a terminal; yield its end for the program, and what is shown on it until the block ends."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    shown: list[bytes] = []
+
+    def look() -> None:
+        try:
+            while piece := os.read(ours, 65_536):
+                shown.append(piece)
+        except OSError:  # EIO: the last program has closed its end
+            return
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        yield theirs, shown
+    finally:
+        os.close(theirs)
+        reader.join(program.LIMIT_S)
+        os.close(ours)
+
+
+def _on_terminal(bench: Bench, columns: int, rows: int, **extra: str) -> str:
+    bench.extra |= {"TERM": "xterm-256color", **extra}
+    with _terminal(columns, rows) as (terminal, shown):
+        running = bench.start("task", LONG_GOAL, "-m", "openai/test", stdout=terminal, stderr=terminal)
+        assert running.end().code == 0
+    return b"".join(shown).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
+@pytest.mark.usefixtures("sealing")
+def test_progress_fits_the_terminal_and_is_coloured(bench: Bench, columns: int, rows: int) -> None:
+    """Facts take one row each, the long goal is cut, nothing is drawn over."""
+    shown = _on_terminal(bench, columns, rows)
+    plain = [line for line in _without_styles(shown).splitlines() if line.startswith(" ")]
+    assert ESCAPE in shown
+    assert max(map(len, plain)) == columns
+    assert "sealed" in plain[-1]
+
+
+@pytest.mark.parametrize("extra", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["no-color", "dumb"])
+@pytest.mark.usefixtures("sealing")
+def test_a_terminal_that_wants_plain_text_gets_it(bench: Bench, extra: dict[str, str]) -> None:
+    """`NO_COLOR` and `TERM=dumb` leave not one escape sequence."""
+    assert ESCAPE not in _on_terminal(bench, 80, 24, **extra)
+
+
+@pytest.mark.usefixtures("sealing")
+def test_a_pipe_gets_whole_lines_without_colours_unless_forced(bench: Bench) -> None:
+    """A log is not cut to 80 columns; `COLUMNS` and `FORCE_COLOR` are honoured."""
+    ended = bench.run("task", LONG_GOAL, "-m", "openai/test")
+    assert LONG_GOAL in ended.err
+    assert ESCAPE not in ended.err
+    bench.extra |= {"COLUMNS": "60", "FORCE_COLOR": "1", "TERM": "xterm"}
+    forced = bench.run("task", LONG_GOAL, "-m", "openai/test")
+    assert ESCAPE in forced.err
+    assert ESCAPE not in forced.out
+    facts = [line for line in _without_styles(forced.err).splitlines() if line.startswith(" ")]
+    assert max(map(len, facts)) == 60
+
+
+def _without_styles(text: str) -> str:
+    pieces = text.split(f"{ESCAPE}[")
+    return pieces[0] + "".join(piece.partition("m")[2] for piece in pieces[1:])
+
+
+@pytest.mark.usefixtures("sealing")
+def test_stdin_is_not_touched(bench: Bench) -> None:
+    """Neither a pipe that nobody writes to nor a closed stdin holds a run up."""
+    ours, theirs = os.pipe()
+    try:
+        assert bench.task("-q", stdin=ours).code == 0
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert _with_closed(bench, "<&-", "-q").code == 0
+
+
+def _with_closed(bench: Bench, redirection: str, *arguments: str) -> program.Ended:
+    command = f'exec "$@" {redirection}'
+    python = (sys.executable, "-m", "orch", "task", GOAL, "-m", "openai/test", *arguments)
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", command, "sh", *python],
+        cwd=bench.workspace,
+        env=bench.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return Running(process).end()
+
+
+@pytest.mark.usefixtures("sealing")
+def test_a_closed_stream_is_nobodys_loss(bench: Bench) -> None:
+    """Closed stdout: the run seals all the same. Closed stderr: no progress turns up among the data."""
+    assert _with_closed(bench, ">&-").code == 0
+    ended = _with_closed(bench, "2>&-", "--json")
+    assert ended.code == 0
+    program.check_result(ended, "sealed", "stream-json")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.usefixtures("sealing")
+def test_a_reader_that_leaves_early_changes_nothing(bench: Bench, stream: str) -> None:
+    """As with `| head -1`: exit 0, and not a word about a broken pipe."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    running = bench.start_task("--json", **{stream: theirs})
+    os.close(theirs)
+    ended = running.end()
+    assert ended.code == 0
+    assert "roken" not in ended.out + ended.err
+    assert bench.journal()[-1]["type"] == "mission.sealed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.usefixtures("sealing")
+def test_a_full_disk_behind_stdout_is_said(bench: Bench) -> None:
+    """The mission seals; that its data was lost stands on stderr."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        ended = bench.task("--json", stdout=full)
+    assert ended.code == 0
+    assert "No space left" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes of another size")
+def test_a_reader_that_does_not_read_cannot_keep_a_run_from_stopping(bench: Bench) -> None:
+    """The stream is stuck in a full pipe; SIGTERM ends the run all the same."""
+    came, go_on = threading.Event(), threading.Event()
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    with bench.served(play.mission(A, worker=play.held(play.build, came, go_on))):
+        running = bench.start_task("--json", stdout=theirs)
+        os.close(theirs)
+        program.wait(came)
+        running.signal(signal.SIGTERM)
+        running.line("again: at once")
+        go_on.set()
+        assert running.end().code == 143
+    os.close(ours)
+    assert bench.journal()[-1]["type"] == "mission.stopped"
+
+
+def test_what_a_model_says_cannot_steer_the_terminal_or_the_ci(bench: Bench) -> None:
+    """Escape sequences, bidi overrides and runner commands in an answer come out harmless, in every form."""
+    evil = "\x1b]0;owned\x07\x1b[2Jhello\u202e\n::error::x\n  ::set-output name=a::b\n##[error]y"
+    with bench.served(play.mission(commander=play.answer(evil))):
+        text = bench.task("--answer")
+        data = bench.task("--answer", "--json")
+    assert text.code == data.code == 0
+    assert data.lines[-1]["result"] == evil
+    for shown in (text.out, text.err, data.out, data.err):
+        assert not [c for c in shown if not (c.isprintable() or c == "\n")]
+        assert "##[" not in shown
+        assert not [line for line in shown.splitlines() if line.lstrip().startswith("::")]
+    assert "hello" in text.out
+
+
+def test_nothing_but_data_is_said_quietly(bench: Bench) -> None:
+    """`-q` leaves stderr empty; what went wrong before the start is said even so."""
+    with bench.served(play.mission(A)):
+        assert bench.task("-q").err == ""
+    assert "no goal" in bench.run("task", "-q").err

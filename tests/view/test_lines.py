@@ -1,0 +1,112 @@
+"""One line per fact that a person wants to know; routine is silent; nothing in a line steers anything."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from orch.mission import events as ev
+from orch.mission.state import MissionState
+from orch.mission.transcript import AssistantMessage
+from orch.view import lines
+from tests.mission import casts
+from tests.mission.simulation import Simulation
+
+KINDS: list[type[ev.Fact]] = ev.Fact.__subclasses__()
+ROUTINE = {
+    "session.started",
+    "message.sent",
+    "session.idle",
+    "turn.started",
+    "turn.finished",
+    "tool.called",
+    "tool.finished",
+    "lease.acquired",
+    "lease.released",
+    "file.intended",
+    "file.changed",
+    "review.submitted",
+    "review.refused",
+    "item.reopened",
+    "verification.started",
+    "seal.requested",
+}
+SPECIAL = {"session.ended"}  # only a failure is worth a line
+_OWN: dict[object, st.SearchStrategy[Any]] = {
+    float: st.floats(0, 1e6),
+    ev.Usage: st.just(ev.Usage()),
+    AssistantMessage: st.just(AssistantMessage(text="hm")),
+}
+STATE = Simulation(casts.cast()).start().run().state
+SESSION = next(iter(STATE.sessions))
+
+
+def _events(kind: type[ev.Fact]) -> st.SearchStrategy[ev.Fact]:
+    values = {
+        name: _values(field.annotation)
+        for name, field in kind.model_fields.items()
+        if name not in {"v", "seq", "ts", "mission", "session"}
+    }
+    if "session" in kind.model_fields:
+        values["session"] = st.just(SESSION)
+    return st.fixed_dictionaries(values).map(lambda chosen: kind(**chosen))
+
+
+def _values(annotation: object) -> st.SearchStrategy[Any]:
+    own = _OWN.get(annotation)
+    return st.from_type(cast("type[Any]", annotation)) if own is None else own
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
+@given(data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_every_event_is_said_in_words_or_is_routine(kind: type[ev.Fact], data: st.DataObject) -> None:
+    """No event is forgotten, none raises, whatever it holds."""
+    event = data.draw(_events(kind))
+    text = lines.describe(event, STATE)
+    name = kind.model_fields["type"].default
+    if name not in SPECIAL:
+        assert (text is None) == (name in ROUTINE)
+    assert text is None or text.strip()
+
+
+def test_a_session_that_failed_is_named_and_others_are_not() -> None:
+    """That a session ends well is no news."""
+    failed = ev.SessionEnded(
+        session=STATE.sessions[SESSION].id, outcome=ev.SessionOutcome.FAILED, reason="no luck"
+    )
+    assert "no luck" in str(lines.describe(failed, STATE))
+    done = failed.model_copy(update={"outcome": ev.SessionOutcome.DONE})
+    assert lines.describe(done, STATE) is None
+
+
+def _shown(events: list[ev.Event], width: int) -> list[str]:
+    out = io.StringIO()
+    view = lines.Lines(Console(file=out, width=width), width)
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, event in enumerate(events):
+        stamp = (began + timedelta(seconds=61 * number)).isoformat()
+        view.show(event.model_copy(update={"ts": stamp}), MissionState())
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_fact_takes_one_row_with_the_time_since_the_start(width: int) -> None:
+    """Long, wide, marked-up and hostile texts are one row of the terminal each."""
+    texts = ["[bold]x[/bold] " + "y" * 300, "漢字" * 150, "\x1b[2Ja\nb", "::error::z"]
+    shown = _shown([ev.Heal(text=text) for text in texts], width)
+    assert [row[:7] for row in shown] == ["  0:00 ", "  1:01 ", "  2:02 ", "  3:03 "]
+    assert all(len(row) <= width for row in shown)
+    assert "[bold]x[/bold]" in shown[0]
+    assert shown[2].endswith("healed: a b")
+    assert "\x1b" not in "".join(shown)
+
+
+def test_a_very_narrow_terminal_still_gets_words() -> None:
+    """In ten columns lines wrap, but they say something."""
+    (row,) = _shown([ev.Heal(text="the last line was torn and is cut")], 10)
+    assert "torn" in row
