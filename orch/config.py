@@ -30,11 +30,11 @@ DEFAULT_CONTEXT_TOKENS = 32_768
 OLLAMA = "ollama"
 OLLAMA_URL = "http://127.0.0.1:11434"
 GETTING_STARTED = """no model provider is configured. Ways to get going:
-  orch task --demo                                     the built-in scripted model: no key, no network
-  export OPENAI_API_KEY=...                            then: orch task -m openai/MODEL "GOAL"
-  export OPENROUTER_API_KEY=...                        then: orch task -m openrouter/VENDOR/MODEL "GOAL"
-  ollama serve                                         then: orch task -m ollama/MODEL "GOAL"
-  export OPENAI_BASE_URL=http://127.0.0.1:8080/v1      a local server: orch task -m openai/MODEL "GOAL"
+  orch task --demo               the built-in scripted model, without a key
+  export OPENAI_API_KEY=...      then: orch task -m openai/MODEL "GOAL"
+  export OPENROUTER_API_KEY=...  then: orch task -m openrouter/VENDOR/MODEL "GOAL"
+  ollama serve                   then: orch task -m ollama/MODEL "GOAL"
+  export OPENAI_BASE_URL=URL     a local server: orch task -m openai/MODEL "GOAL"
 or name a provider in ~/.config/orch/config.toml, under [providers.NAME]"""
 
 _KEY_HINTS = MappingProxyType(

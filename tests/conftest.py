@@ -1,4 +1,4 @@
-"""What holds for every test: no blocking call on the event loop, no network but loopback, a HOME of its own."""
+"""What holds for every test: no blocking call on the loop, no network but loopback, a HOME of its own."""
 
 import socket
 from collections.abc import Iterator

@@ -9,62 +9,85 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from orch.runtime import survey
 from orch.store import locks
 from orch.store.folder import Folder
-from orch.tools.process_table import survivors
+from orch.tools.process_table import end_survivors
 
 GRACEFUL_LIMIT_S = 20.0
 """More than a graceful stop takes: the turns' grace, and the commands' end."""
-NOW_LIMIT_S = 5.0
+NOW_LIMIT_S = 10.0
+"""More than the commands' end takes."""
 KILL_LIMIT_S = 3.0
+SECOND_S = 0.3
+"""Between the two signals of `--now`: sent together, the system may deliver them as one."""
 LOOK_S = 0.05
 
 
-def halt(folder: Folder, mission: str | None, *, now: bool) -> tuple[int, ...]:
-    """Stop the mission and return the pids that live on in spite of it: none, if all is well.
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """What lives on in spite of the stop: `pids`, and whether the workspace is still held by the mission."""
+
+    pids: tuple[int, ...]
+    is_held: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the mission lives."""
+        return not self.pids and not self.is_held
+
+
+def halt(folder: Folder, mission: str | None, *, now: bool) -> Halted:
+    """Stop the mission, or what runs here, and look.
 
     Raises:
         UsageError: No such mission.
     """
-    if mission is not None:
-        survey.known(folder, mission)
     holder = locks.probe(folder.workspace)
-    if holder is not None and mission in (None, holder.mission):
+    if mission is not None and (holder is None or holder.mission != mission):
+        survey.known(folder, mission)
+        holder = None
+    if holder is not None:
         _end(folder, holder, now=now)
-    ids = [mission] if mission is not None else [str(i) for i in survey.mission_ids(folder)]
-    left = tuple(pid for marker in ids for pid in survivors(marker))
-    running = locks.probe(folder.workspace)
-    alive = running.pid if running is not None and mission in (None, running.mission) else None
-    if alive is not None:
-        return (alive, *left)
-    for pid in left:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    _until(lambda: not any(survivors(marker) for marker in ids), KILL_LIMIT_S)
-    return tuple(pid for marker in ids for pid in survivors(marker))
+        if not _is_gone(folder, holder):
+            pid = locks.verified_pid(holder)
+            return Halted((pid,) if pid else (), is_held=_holds(folder, holder))
+    marks = (mission,) if mission is not None else survey.mission_ids(folder)
+    return Halted(tuple(pid for mark in marks for pid in end_survivors(mark)), is_held=False)
 
 
 def _end(folder: Folder, holder: locks.Holder, *, now: bool) -> None:
     """Ask, insist, kill; each only if the one before did not do."""
-    limit_s = NOW_LIMIT_S if now else GRACEFUL_LIMIT_S
+
+    def is_gone() -> bool:
+        return _is_gone(folder, holder)
+
     _signal(holder, signal.SIGTERM)
-    if now:
+    if now and not _until(is_gone, SECOND_S):
         _signal(holder, signal.SIGTERM)
-    if _until(lambda: locks.probe(folder.workspace) is None, limit_s):
-        return
-    _signal(holder, signal.SIGKILL)
-    _until(lambda: locks.probe(folder.workspace) is None, KILL_LIMIT_S)
+    if not _until(is_gone, NOW_LIMIT_S if now else GRACEFUL_LIMIT_S):
+        _signal(holder, signal.SIGKILL)
+        _until(is_gone, KILL_LIMIT_S)
+
+
+def _is_gone(folder: Folder, holder: locks.Holder) -> bool:
+    return locks.verified_pid(holder) is None and not _holds(folder, holder)
+
+
+def _holds(folder: Folder, holder: locks.Holder) -> bool:
+    """Whether the workspace is still held by that holder: another one may have come since."""
+    present = locks.probe(folder.workspace)
+    return present is not None and (present.pid, present.mission) == (holder.pid, holder.mission)
 
 
 def _signal(holder: locks.Holder, number: signal.Signals) -> None:
-    """Signal the holder if it still is who it said it is."""
+    """Signal the holder if it still is who it said it is; that it may not be is seen afterwards."""
     pid = locks.verified_pid(holder)
-    if pid is None:
-        return
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+    if pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def _until(is_so: Callable[[], bool], limit_s: float) -> bool:

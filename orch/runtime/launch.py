@@ -5,7 +5,6 @@ generated views behind, whatever happened. Errors of the start are `UsageError` 
 """
 
 import asyncio
-import shlex
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -20,11 +19,12 @@ from orch.mission import events as ev
 from orch.mission import plan
 from orch.mission.reduce import replay
 from orch.mission.result import Result, summarise
-from orch.mission.state import ItemStatus, MissionState, MissionStatus, SessionStatus
+from orch.mission.state import ItemStatus, MissionState, MissionStatus
 from orch.models.interface import Model
 from orch.runtime import shutdown
 from orch.runtime.orchestrator import Orchestrator, View
 from orch.runtime.session import Conversation, Voice
+from orch.runtime.survey import resume_line
 from orch.store import board
 from orch.store.blobs import Blobs
 from orch.store.folder import Folder, MissionFolder, atomic_write
@@ -50,7 +50,7 @@ class Connect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a run needs to be told. `first` are the events with which it begins."""
+    """What a run needs to be told."""
 
     folder: Folder
     mission: ev.MissionId
@@ -76,22 +76,13 @@ def resume(launch: Launch, resumed: ev.MissionResumed) -> tuple[MissionState, Re
             recovered.journal.close()
             return state, summarise(state, None)
         heal = (ev.Heal(text=recovered.healed),) if recovered.healed else ()
-        return _run(launch, recovered.journal, state, (resumed, *heal, *_reopened(state, resumed)))
+        return _run(launch, recovered.journal, state, (resumed, *heal, *_reopened(state)))
 
 
-def _reopened(state: MissionState, resumed: ev.MissionResumed) -> tuple[ev.Event, ...]:
-    """Give failed and blocked items another try, and the Commander the person's answer."""
-    again: list[ev.Event] = [
-        ev.ItemReopened(item=item.spec.id)
-        for item in state.items.values()
-        if item.status in (ItemStatus.FAILED, ItemStatus.BLOCKED)
-    ]
-    commander = state.sessions.get(state.commander) if state.commander else None
-    waits = commander is not None and commander.status is SessionStatus.IDLE
-    if commander is not None and waits and (resumed.reply or state.outcome is ev.Outcome.BLOCKED):
-        text = f"A person answers: {resumed.reply}" if resumed.reply else "The run goes on; nobody answered."
-        again.append(ev.MessageSent(session=commander.id, reason=ev.MessageReason.REPLY, text=text))
-    return tuple(again)
+def _reopened(state: MissionState) -> tuple[ev.Event, ...]:
+    """Give failed and blocked items another try."""
+    lost = (ItemStatus.FAILED, ItemStatus.BLOCKED)
+    return tuple(ev.ItemReopened(item=i.spec.id) for i in state.items.values() if i.status in lost)
 
 
 def _run(
@@ -109,11 +100,6 @@ def _run(
     return state, result
 
 
-def resume_line(workspace: Path, mission: ev.MissionId) -> str:
-    """Return a line that goes on with the mission when pasted, wherever the shell is."""
-    return f"orch resume {mission} -C {shlex.quote(str(workspace))}"
-
-
 async def _live(
     launch: Launch, journal: Journal, state: MissionState, first: tuple[ev.Event, ...]
 ) -> MissionState:
@@ -125,7 +111,7 @@ async def _live(
         stack.callback(leases.close)
         processes = await stack.enter_async_context(Processes(environment, launch.mission))
         orchestrator = _orchestrator(launch, journal, state, leases, processes, views)
-        stack.enter_context(shutdown.heeded(orchestrator.stop))
+        stack.enter_context(shutdown.heeded(orchestrator.stop, launch.notice))
         try:
             await _hold_again(orchestrator)
             await orchestrator.record(*first)

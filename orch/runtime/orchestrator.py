@@ -6,26 +6,28 @@ same instant; it returns, and the views hear of them, once they are durable. Who
 return; and since the journal keeps the order of the calls, all that a decision rests on is then on disk too.
 
 One task drives: it asks `decide` until nothing is due, then makes the running tasks equal to `work`.
-Sessions, setups and verifications are tasks of one group; what they do comes back as events, which wake the driver.
+Sessions, setups and verifications are tasks of one group; what they do comes back as events, which wake the
+driver. Leases are taken before `decide` is asked for the steps that need them, for that takes time: between
+a decision and its record, nothing else can happen.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from orch.errors import DiskRefused, ModelError, ToolError
+from orch.errors import DiskRefused, ModelError
 from orch.mission import events as ev
-from orch.mission.decide import Step, Work, WorkKind, decide, work
+from orch.mission.decide import Work, WorkKind, decide, work
 from orch.mission.reduce import reduce
-from orch.mission.state import MissionState, MissionStatus, SessionStatus
+from orch.mission.state import Item, ItemStatus, MissionState, MissionStatus, SessionStatus
 from orch.runtime import recovery, verification
-from orch.runtime.session import Conversation, SessionOverError
+from orch.runtime.session import Conversation
 from orch.store.journal import Journal
 from orch.store.locks import Leases
-from orch.tools.desk import Place
+from orch.tools.desk import Place, SessionOver
 
 GRACE_S = 5.0
 """On a stop, turns under way may finish for this long: they are paid for."""
@@ -33,7 +35,8 @@ WATCH_S = 2.0
 """How often it is looked whether the journal is still where it belongs."""
 LEASE_RETRY_S = 1.0
 """How long to wait before a file that another process holds is asked for again."""
-LEASE_TRIES = 60
+LEASE_LIMIT_S = 60.0
+"""An item whose files another process holds for this long is given up."""
 LOOK_AGAIN_S = 30.0
 """The driver looks at the state at least this often, whatever it was told."""
 CANCEL_LIMIT_S = 10.0
@@ -90,7 +93,9 @@ class Orchestrator:
     _tasks: dict[Work, asyncio.Task[None]] = field(default_factory=dict)
     _helpers: set[asyncio.Task[None]] = field(default_factory=set)
     _conversations: dict[ev.SessionId, Conversation] = field(default_factory=dict)
-    _denied: dict[ev.ItemId, int] = field(default_factory=dict)
+    _taken: dict[ev.ItemId, tuple[str, ...]] = field(default_factory=dict)
+    _denied_since: dict[ev.ItemId, float] = field(default_factory=dict)
+    _durable: asyncio.Future[None] | None = None
 
     # ---- what happens
 
@@ -112,7 +117,7 @@ class Orchestrator:
             state = reduce(state, fact)
             stamped.append(fact)
             after.append(state)
-        durable = self.journal.append(stamped)
+        durable = self._durable = self.journal.append(stamped)
         self.state = state
         durable.add_done_callback(lambda done: self._publish(done, stamped, after))
         await asyncio.shield(durable)
@@ -162,10 +167,14 @@ class Orchestrator:
         return self._stop.is_set()
 
     def spawn(self, job: Coroutine[object, object, None], name: str) -> None:
-        """Run the watcher of a background job for as long as the run lasts."""
+        """Run the watcher of a background job, or what ends one, for as long as the run lasts."""
         helper = self._group.create_task(job, name=name)
         self._helpers.add(helper)
-        helper.add_done_callback(self._helpers.discard)
+        helper.add_done_callback(self._helper_done)
+
+    def _helper_done(self, helper: asyncio.Task[None]) -> None:
+        self._helpers.discard(helper)
+        self._changed.set()
 
     async def _drive(self) -> None:
         while self.state.status is MissionStatus.RUNNING:
@@ -180,35 +189,52 @@ class Orchestrator:
                     await self._changed.wait()
 
     async def _carry_out_all(self) -> bool:
-        """Carry out steps until none is due; say whether one waits for a file of another process."""
-        waiting: set[ev.ItemId] = set()
+        """Carry out steps until none is due; say whether an item waits for a file of another process."""
+        denied: set[ev.ItemId] = set()
         while not self._stop.is_set():
-            steps = [step for step in decide(self.state) if step.lease not in waiting]
+            steps = decide(self.state, denied)
+            leases = {step.lease for step in steps if step.lease is not None}
+            self._give_back(leases)
+            missing = [item for item in leases if self._taken.get(item) != self.state.items[item].files]
+            denied.update([item for item in missing if not await self._take(item)])
+            if missing:
+                continue
             if not steps:
                 break
-            batch: list[ev.Event] = []
-            for step in steps:
-                denial = await self._denial(step)
-                batch += step.events if denial is None else denial
-                if denial is not None and step.lease is not None:
-                    waiting.add(step.lease)
-            await self.record(*batch)
-        return bool(waiting)
+            for item in leases:
+                del self._taken[item]
+            await self.record(*(event for step in steps for event in step.events))
+        return bool(denied)
 
-    async def _denial(self, step: Step) -> Sequence[ev.Event] | None:
-        """Take the leases of a step; if another process holds a file, return what that means."""
-        if step.lease is None:
-            return None
-        item = self.state.items[step.lease]
-        reason = await asyncio.to_thread(self.leases.acquire, item.spec.id, item.files)
-        if reason is None:
-            return None
-        tries = self._denied[item.spec.id] = self._denied.get(item.spec.id, 0) + 1
-        if tries == 1:
-            return [ev.LeaseDenied(item=item.spec.id, files=item.files, reason=reason)]
-        if tries >= LEASE_TRIES:
-            return [ev.ItemFailed(item=item.spec.id, kind=ev.BlockerKind.ITEM, reason=reason)]
-        return []
+    async def _take(self, item_id: ev.ItemId) -> bool:
+        """Take the leases of an item that is about to start; say whether it has them."""
+        item = self.state.items[item_id]
+        if self._durable is not None:
+            await asyncio.shield(self._durable)  # what the state calls free is released when that is durable
+        reason = await asyncio.to_thread(self.leases.acquire, item_id, item.files)
+        if reason is not None:
+            await self._note_denial(item, reason)
+            return False
+        self._taken[item_id] = item.files
+        self._denied_since.pop(item_id, None)
+        return True
+
+    async def _note_denial(self, item: Item, reason: str) -> None:
+        """Say once that another process holds a file of an item; give the item up in the end."""
+        now = asyncio.get_running_loop().time()
+        since = self._denied_since.get(item.spec.id)
+        if since is None:
+            self._denied_since[item.spec.id] = now
+            await self.record(ev.LeaseDenied(item=item.spec.id, files=item.files, reason=reason))
+        elif now - since >= LEASE_LIMIT_S and self.state.items[item.spec.id].status is ItemStatus.PENDING:
+            await self.record(ev.ItemFailed(item=item.spec.id, kind=ev.BlockerKind.ITEM, reason=reason))
+
+    def _give_back(self, wanted: Collection[ev.ItemId]) -> None:
+        """Release what was taken for items that do not start after all, or have other files by now."""
+        for item in list(self._taken):
+            if item not in wanted or self._taken[item] != self.state.items[item].files:
+                del self._taken[item]
+                self.leases.release(item)
 
     def _reconcile(self) -> None:
         """Make the running tasks equal to what has to run."""
@@ -216,22 +242,29 @@ class Orchestrator:
         for present, task in list(self._tasks.items()):
             if task.done():
                 del self._tasks[present]
-            elif present not in needed:
+            elif present not in needed and not task.cancelling():
                 task.cancel()
         for session in [s for s in self._conversations if self._is_over(s)]:
-            self.spawn(self._conversations.pop(session).close(), f"close {session}")
+            if Work(WorkKind.SESSION, session) not in self._tasks:
+                self.spawn(self._conversations.pop(session).close(), f"close {session}")
         for wanted in needed:
             if wanted not in self._tasks and self._has_slot(wanted):
                 self._tasks[wanted] = self._group.create_task(
-                    self._guarded(wanted, self._job(wanted)), name=f"{wanted.kind} {wanted.subject}"
+                    self._guarded(wanted), name=f"{wanted.kind} {wanted.subject}"
                 )
 
     def _is_over(self, session: ev.SessionId) -> bool:
         return self.state.sessions[session].status is SessionStatus.ENDED
 
     def _has_slot(self, wanted: Work) -> bool:
-        """Sessions left running by an earlier run may be more than this run's slots; they take turns."""
-        if wanted.kind is not WorkKind.SESSION:
+        """Whether a job can start now.
+
+        Sessions left running by an earlier run may be more than this run's slots; they take turns. Nothing is
+        verified while a session that is over, or a job of it, still comes to its end.
+        """
+        if wanted.kind is WorkKind.VERIFICATION:
+            return not self._helpers and not any(self._is_over(s) for s in self._conversations)
+        if wanted.kind is WorkKind.SETUP:
             return True
         session = self.state.sessions[ev.SessionId(wanted.subject)]
         if session.role is ev.Role.COMMANDER:
@@ -260,14 +293,12 @@ class Orchestrator:
         if extra and self.state.items[item].leased:
             await asyncio.to_thread(self.leases.extend, item, extra)
 
-    async def _guarded(self, work: Work, job: Coroutine[object, object, None]) -> None:
-        """Run a job; an error of a model ends the run or the session, as the table says."""
+    async def _guarded(self, work: Work) -> None:
+        """Do some work; an error of a model ends the run or the session, as the table says."""
         try:
-            await job
-        except SessionOverError:
+            await self._job(work)
+        except SessionOver:
             pass
-        except ToolError as error:
-            await self._fail_session(work, str(error))
         except ModelError as error:
             row = recovery.action_for(error)
             if row is None or row.action is recovery.Action.FAIL_SESSION:
@@ -318,8 +349,9 @@ class Orchestrator:
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_LIMIT_S)
         self._tasks.clear()
-        for conversation in self._conversations.values():
-            await conversation.close()
+        async with asyncio.TaskGroup() as group:
+            for session, conversation in self._conversations.items():
+                group.create_task(conversation.close(), name=f"close {session}")
         self._conversations.clear()
 
     async def _watch(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tenacity import RetryCallState, wait_exponential_jitter
+from tenacity import RetryCallState, wait_exponential, wait_random
 
 from orch.errors import (
     AuthRefused,
@@ -58,15 +58,12 @@ def action_for(error: BaseException | None) -> Row | None:
 
 def is_retried(error: BaseException) -> bool:
     """Whether the same call is worth making again."""
-    row = action_for(error)
-    if row is None or row.action is not Action.RETRY:
-        return False
-    return not isinstance(error, Retryable) or (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+    return isinstance(error, Retryable) and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
 
 
 def backoff(base_s: float) -> Callable[[RetryCallState], float]:
     """Return tenacity's wait: `base_s` doubled with each try, plus jitter, at least what was asked for."""
-    exponential = wait_exponential_jitter(initial=base_s, max=LONGEST_WAIT_S / 2, jitter=base_s)
+    exponential = wait_exponential(multiplier=base_s, max=LONGEST_WAIT_S / 2) + wait_random(0, base_s)
 
     def wait_s(retry: RetryCallState) -> float:
         error = retry.outcome.exception() if retry.outcome else None

@@ -16,23 +16,17 @@ from orch.errors import ModelError, ProviderUnavailable, ToolError
 from orch.mission import events as ev
 from orch.mission import transcript
 from orch.mission.state import MissionState, Session, SessionStatus
-from orch.mission.transcript import AssistantMessage, ToolCall
+from orch.mission.transcript import AssistantMessage, History, ToolCall
 from orch.models.interface import Ask, Model, Reply, ToolSpec
 from orch.runtime import recovery
 from orch.tools import toolbox
 from orch.tools.desk import Desk, ToolResult
 
-EMPTY_REPLY = "(empty reply)"
-"""Stands for a turn without text and calls: no endpoint accepts an empty message in a history."""
 NOT_RUN = "not run: the call before it ended this session's turn"
 INTERRUPTED = (
-    "interrupted: orch stopped while this command ran, and its outcome is unknown. It was not run again; "
-    "look at the files, then run what you need."
+    "interrupted: orch stopped before this command's end was on record; its outcome is unknown. It was not "
+    "run again: look at the files, then run what you need."
 )
-
-
-class SessionOverError(Exception):
-    """The mission took this session's turn away while it worked; what it did since is not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ class Conversation:
     desk: Desk
     voice: Voice
     _pending: list[ev.Event] = field(default_factory=list)
-    _begun: set[str] = field(default_factory=set)
+    _checked: int = 0
 
     @property
     def _state(self) -> MissionState:
@@ -86,6 +80,7 @@ class Conversation:
 
         Raises:
             ModelError: No answer could be had; `recovery` says what it means.
+            SessionOver: The mission ended the session meanwhile.
         """
         while self._session.status is SessionStatus.RUNNING and not self.voice.is_stopping():
             if owed := self._unanswered():
@@ -96,18 +91,17 @@ class Conversation:
                 await self._end_at_limit()
             else:
                 await self._turn()
-        if self._pending and self._session.status is SessionStatus.RUNNING:
-            await self._record()
+        await self._settle()
 
     async def close(self) -> None:
-        """Give up the connection and the background jobs."""
-        await self.desk.close()
-        await self.voice.model.close()
+        """Give up the background jobs and the connection, also when cancelled meanwhile."""
+        try:
+            await self.desk.close()
+        finally:
+            await self.voice.model.close()
 
     async def _record(self, *events: ev.Event) -> None:
         """Record what is pending and `events` as one batch."""
-        if self._session.status is not SessionStatus.RUNNING:
-            raise SessionOverError
         batch, self._pending = [*self._pending, *events], []
         await self.desk.record(*batch)
 
@@ -137,16 +131,17 @@ class Conversation:
     async def _turn(self) -> None:
         session = self._session
         loop = asyncio.get_running_loop()
-        system = await asyncio.to_thread(self.voice.system)
+        # First of all: ids in pending events were free when their tool returned, and nobody ran since.
         await self._record(
             ev.TurnStarted(session=session.id, item=session.item, turn=session.turns + 1, model=session.model)
         )
+        system = await asyncio.to_thread(self.voice.system)
         began = loop.time()
         reply = await self._ask(Ask(system, self._session.messages, self.voice.tools()))
         message = reply.message
         if not message.text.strip() and not message.tool_calls:
-            message = AssistantMessage(text=EMPTY_REPLY)
-        self._begun.update(call.id for call in message.tool_calls)
+            message = AssistantMessage(text=transcript.EMPTY_REPLY)
+        self.desk.begun.update(call.id for call in message.tool_calls)
         await self._record(
             ev.TurnFinished(
                 session=session.id,
@@ -171,7 +166,7 @@ class Conversation:
         )
 
     async def _ask(self, ask: Ask) -> Reply:
-        transcript.check(ask.messages)
+        self._check(self._session.messages)
         tries = AsyncRetrying(
             stop=stop_after_attempt(recovery.TRIES),
             wait=recovery.backoff(self.voice.retry_base_s),
@@ -184,8 +179,15 @@ class Conversation:
         except ModelError as error:
             row = recovery.action_for(error)
             if row is not None and row.action is recovery.Action.RETRY:
-                raise ProviderUnavailable(f"{error} (after {recovery.TRIES} tries)") from error
+                raise ProviderUnavailable(
+                    f"{error} (given up after {tries.statistics['attempt_number']} tries)"
+                ) from error
             raise
+
+    def _check(self, messages: History) -> None:
+        """Check what is new: histories only grow, and a long one is not read again each turn."""
+        transcript.check((messages[0], *messages[self._checked :]) if self._checked else messages)
+        self._checked = len(messages)
 
     async def _note_retry(self, retry: RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
@@ -206,13 +208,18 @@ class Conversation:
         """Run the calls: neighbouring reads side by side, everything else in order."""
         for is_read, group in groupby(calls, key=_is_read):
             if is_read:
+                await self._settle()
                 await self._run_together(tuple(group))
                 continue
             for call in group:
-                if self._pending:
-                    await self._record()
+                await self._settle()
                 if await self._run_one(call):
                     return
+
+    async def _settle(self) -> None:
+        """Record what is pending before anything else is waited for: its ids are free only now."""
+        if self._pending:
+            await self._record()
 
     async def _run_together(self, calls: Sequence[ToolCall]) -> None:
         loop = asyncio.get_running_loop()
@@ -263,7 +270,7 @@ class Conversation:
                 session=self.desk.session_id, item=self._session.item, tool=call.name, reason=reason
             )
             return ToolResult(text=f"{reason}; you have: {', '.join(granted)}", ok=False, events=(denied,))
-        if tool.is_command and call.id not in self._begun:
+        if tool.is_command and call.id not in self.desk.begun:
             return ToolResult(text=INTERRUPTED, ok=False)
         try:
             return await toolbox.run(self.desk, call)

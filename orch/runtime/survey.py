@@ -4,7 +4,10 @@ A mission runs if the workspace's lock is held for it; a journal without an end 
 `interrupted`. A journal that cannot be read is an error, never a default.
 """
 
-from orch.errors import UsageError
+import shlex
+from pathlib import Path
+
+from orch.errors import JournalDamaged, JournalNewer, UsageError
 from orch.mission import events as ev
 from orch.mission.reduce import replay, run_duration_s
 from orch.mission.result import Count, IssueCount, usage_report
@@ -17,18 +20,29 @@ from orch.mission.state import (
     open_issues,
 )
 from orch.mission.status import Liveness, MissionEntry, Missions, SessionEntry
-from orch.runtime.launch import resume_line
 from orch.store import journal, locks
 from orch.store.folder import Folder
 
 
 def mission_ids(folder: Folder) -> tuple[ev.MissionId, ...]:
-    """Return every mission of the workspace, newest first: ids begin with their time."""
+    """Return every mission of the workspace, newest first: ids begin with their time.
+
+    A run that was killed before its first event was whole never was a mission.
+    """
     try:
-        found = [path.name for path in folder.missions.iterdir() if (path / "journal.jsonl").exists()]
+        names = sorted((path.name for path in folder.missions.iterdir()), reverse=True)
     except FileNotFoundError:
         return ()
-    return tuple(ev.MissionId(name) for name in sorted(found, reverse=True))
+    return tuple(ev.MissionId(name) for name in names if _began(folder, name))
+
+
+def _began(folder: Folder, name: str) -> bool:
+    try:
+        return next(iter(journal.read(folder.mission(name))), None) is not None
+    except (JournalDamaged, JournalNewer):
+        return True
+    except UsageError:  # no journal, or no mission's name
+        return False
 
 
 def known(folder: Folder, mission: str) -> ev.MissionId:
@@ -38,6 +52,11 @@ def known(folder: Folder, mission: str) -> ev.MissionId:
         newest = f"the latest here is {ids[0]}" if ids else "there is none here"
         raise UsageError(f"no mission {mission} in {folder.workspace}; {newest} (orch status --all)")
     return ev.MissionId(mission)
+
+
+def resume_line(workspace: Path, mission: ev.MissionId) -> str:
+    """Return a line that goes on with the mission when pasted, wherever the shell is."""
+    return f"orch resume {mission} -C {shlex.quote(str(workspace))}"
 
 
 def missions(folder: Folder, mission: str | None, *, every: bool) -> Missions:

@@ -1,20 +1,24 @@
 """orch's own runs of commands: the verification before the first write, the seal's, and setup commands.
 
 Nothing here believes anybody: commands are run by orch, on the tree as it is, one after the other and while
-nothing else writes; what they exit with becomes events. Cut off by a stop, a verification starts again.
+nothing else writes; what they exit with becomes events. One that does not even start is red. Cut off by a
+stop, a verification starts again; what comes to its end after the run did is not recorded.
 """
 
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from orch.errors import ToolError
 from orch.mission import events as ev
 from orch.mission import review, seal
 from orch.mission.brief import OUTPUT_EXCERPT_CHARS
-from orch.mission.state import ItemStatus, Verification, tree_hash, tree_paths
-from orch.tools import walk
+from orch.mission.state import MissionStatus, Verification, tree_hash, tree_paths
+from orch.tools import paths, walk
 from orch.tools.desk import Place, Record
 from orch.tools.processes import Finished
+
+NOT_STARTED = 127
 
 
 async def verify(place: Place, record: Record, timeout_s: float) -> None:
@@ -22,8 +26,10 @@ async def verify(place: Place, record: Record, timeout_s: float) -> None:
     while (run := place.state().verification) is not None and not run.is_complete:
         command = run.commands[len(run.results)]
         log = place.logs / f"{run.phase}-{len(run.results) + 1}.log"
-        finished = await place.processes.run(command, cwd=place.workspace, log=log, timeout_s=timeout_s)
+        finished = await _run(place, command, log, timeout_s)
         tree = tree_hash(await place.hashes(tree_paths(place.state())))
+        if place.state().verification is not run or not _is_on(place):
+            return
         result = ev.VerificationFinished(
             phase=run.phase,
             command=command,
@@ -37,9 +43,23 @@ async def verify(place: Place, record: Record, timeout_s: float) -> None:
         await _judge(place, record, run)
 
 
+async def _run(place: Place, command: str, log: Path, timeout_s: float) -> Finished:
+    """Run a command; one that does not start exits as a shell says it of a command that is not there."""
+    try:
+        return await place.processes.run(command, cwd=place.workspace, log=log, timeout_s=timeout_s)
+    except ToolError as error:
+        return Finished(NOT_STARTED, 0.0, str(error), log, timed_out=False, overflowed=False)
+
+
+def _is_on(place: Place) -> bool:
+    return place.state().status is MissionStatus.RUNNING
+
+
 async def _judge(place: Place, record: Record, run: Verification) -> None:
     files = await place.hashes(tree_paths(place.state()))
     state = place.state()
+    if state.verification is not run or not _is_on(place):
+        return
     moved = [
         ev.FileChanged(path=path, before=state.files.get(path), after=sha, by_tool=False)
         for path, sha in files.items()
@@ -63,15 +83,13 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
     item = place.state().items[item_id]
     command = item.spec.setup or ""
     before = await asyncio.to_thread(_listing, place.workspace)
-    finished = await place.processes.run(
-        command, cwd=place.workspace, log=place.logs / f"setup-{item_id}.log", timeout_s=timeout_s
-    )
+    finished = await _run(place, command, place.logs / f"setup-{item_id}.log", timeout_s)
     after = await asyncio.to_thread(_listing, place.workspace)
     owned = {path for other in place.state().items.values() for path in other.files}
     made = sorted(path for path in after if before.get(path) != after[path] and path not in owned)
     hashes = await place.hashes([*made, *item.files])
     state = place.state()
-    if state.items[item_id].status is not ItemStatus.SUBMITTED:
+    if state.items[item_id] is not item or not _is_on(place):
         return
     done = ev.SetupFinished(
         item=item_id,
@@ -96,9 +114,11 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
 
 
 def _listing(workspace: Path) -> Mapping[str, tuple[int, int]]:
-    """Return each file that is not ignored, with what tells that it changed."""
+    """Return each file that is neither ignored nor orch's, with what tells that it changed."""
     listing = {}
     for path in walk.walk(workspace):
+        if paths.is_orchs(path):  # its views change at any time
+            continue
         try:
             status = (workspace / path).lstat()
         except OSError:

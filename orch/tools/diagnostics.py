@@ -270,7 +270,6 @@ async def _ask_python(python: str) -> bytes:
         stderr=asyncio.subprocess.DEVNULL,
         cwd="/",
         env={"PATH": os.pathsep.join(os.get_exec_path()), "HOME": str(Path.home())},
-        start_new_session=True,
     )
     try:
         output, _ = await child.communicate()

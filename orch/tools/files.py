@@ -11,40 +11,31 @@ All functions block; run them in a thread. They fail with `ToolError`, whose tex
 path that was granted, and no link that appears later leads `commit` anywhere else.
 """
 
-import difflib
-import errno
 import hashlib
 import os
 import re
 import stat
-import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from orch.errors import Conflict, DiskRefused, ToolError
+from orch.errors import Conflict, ToolError
 from orch.tools.diagnostics import near_miss
-from orch.tools.walk import BINARY_PROBE_BYTES, is_reserved, is_secret
+from orch.tools.paths import folder_of, is_orchs, locate, missing, opened, reported
+from orch.tools.walk import BINARY_PROBE_BYTES, is_secret
 
 PAGE_LINES = 2000
 PAGE_CHARS = 40_000
 LINE_CHARS = 2000
 READ_BYTES_MAX = 50_000_000
 WRITE_BYTES_MAX = 1_000_000
-PATH_BYTES_MAX = 4000
-NAME_BYTES_MAX = 255
 
 _PIECE_BYTES = 4 * (LINE_CHARS + 1)  # holds one character too many, whatever their size
 _BOM = b"\xef\xbb\xbf"
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAMED_LINES_MAX = 10
-_COMPARED_NAMES_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,141 +49,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a commit will do: sha256 before (`None`: absent) and after (`None`: deleted), the new bytes."""
+    """What a commit will do: sha256 before (`None`: absent) and after (`None`: deleted), the new bytes.
+
+    `old` are the bytes whose hash is `before`.
+    """
 
     path: str
     before: str | None
     after: str | None
     data: bytes | None
-
-
-def locate(workspace: Path, path: str) -> str:
-    """Return the one relative, `/` separated name of a file that may not exist yet; `.` is the workspace.
-
-    Links are resolved; where the file system folds case or Unicode, the name on disk counts.
-
-    Raises:
-        ToolError: The path is malformed, leaves the workspace, or belongs to git or to orch.
-    """
-    _refuse_malformed(path)
-    root = os.path.realpath(workspace)
-    try:
-        real = os.path.realpath(f"{root}/{path}" if not path.startswith("/") else path)
-    except OSError as error:  # a link that goes while it is read
-        raise ToolError(f"{path} cannot be resolved: {error.strerror}; try again.") from error
-    if os.path.commonpath([root, real]) != root:
-        raise ToolError(f"{path} lies outside the workspace; use a path inside it.")
-    canonical = _name_on_disk(root, os.path.relpath(real, root))
-    _refuse_malformed(canonical)
-    if is_reserved(canonical):
-        raise ToolError(f"{path} belongs to git or to orch itself; leave it alone.")
-    return canonical
-
-
-def _refuse_malformed(path: str) -> None:
-    shown = ascii(path[:80])
-    try:
-        encoded = path.encode()
-    except UnicodeEncodeError:
-        raise ToolError(f"The path {shown} is not valid UTF-8.") from None
-    if not path or "\0" in path:
-        raise ToolError(f"The path {shown} is {'not valid: it has a NUL' if path else 'empty'}.")
-    if len(encoded) > PATH_BYTES_MAX or max(map(len, encoded.split(b"/"))) > NAME_BYTES_MAX:
-        raise ToolError(f"The path {shown}… is too long: a name has at most {NAME_BYTES_MAX} bytes.")
-
-
-def _name_on_disk(root: str, path: str) -> str:
-    """Spell every existing part of `path` as its folder does."""
-    spelled = root
-    for name in path.split("/"):
-        spelled = f"{spelled}/{_spelling(spelled, name)}"
-    return spelled[len(root) + 1 :]
-
-
-def _spelling(folder: str, name: str) -> str:
-    """List the folder only where another spelling finds something too."""
-    variants = {name.swapcase(), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))} - {name}
-    if not os.path.lexists(f"{folder}/{name}"):
-        return name
-    if not any(os.path.lexists(f"{folder}/{variant}") for variant in variants):
-        return name
-    try:
-        names = [entry.name for entry in Path(folder).iterdir()]
-    except OSError:
-        return name
-    return name if name in names else next((other for other in names if _fold(other) == _fold(name)), name)
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-@contextmanager
-def _reported(path: str) -> Iterator[None]:
-    """Turn the system's refusals into words; `FileNotFoundError` passes, its meaning is the caller's."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno in _DISK:
-            raise DiskRefused(f"{path} cannot be written or read: {error.strerror}.") from error
-        if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            raise ToolError(f"{path} cannot be reached: a part of it is a file or a link.") from error
-        raise ToolError(f"{path} cannot be used: {error.strerror}.") from error
-
-
-@contextmanager
-def _folder_of(workspace: Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Yield a descriptor of the folder that holds `path`, and the name in it; follow no link on the way."""
-    *folders, name = path.split("/")
-    fd = os.open(workspace, _FOLDER_FLAGS)
-    try:
-        for folder in folders:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(folder, dir_fd=fd)
-            below = os.open(folder, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd, name
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _opened(folder: int, name: str, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
-    """Open a regular file; what is none is not even touched, as a look can wake a pipe's writer."""
-    _refuse_special(os.stat(name, dir_fd=folder, follow_symlinks=False), path)
-    with os.fdopen(os.open(name, _FILE_FLAGS, dir_fd=folder), "rb") as file:
-        info = os.fstat(file.fileno())
-        _refuse_special(info, path)
-        yield file, info
-
-
-def _refuse_special(info: os.stat_result, path: str) -> None:
-    if stat.S_ISDIR(info.st_mode):
-        raise ToolError(f"{path} is a folder; use glob to see the files in it.")
-    if not stat.S_ISREG(info.st_mode):
-        raise ToolError(f"{path} is a link, pipe, socket or device, not a file.")
-
-
-def _missing(workspace: Path, path: str) -> ToolError:
-    """Say that a file does not exist, and what in the nearest folder is called like it."""
-    parts = path.split("/")
-    for depth in range(len(parts) - 1, -1, -1):
-        try:
-            with _folder_of(workspace, "/".join([*parts[:depth], "."])) as (fd, _), os.scandir(fd) as entries:
-                names = [entry.name for entry in entries if entry.name.isprintable()]
-        except OSError:
-            continue
-        folder = "/".join(parts[:depth])
-        close = difflib.get_close_matches(parts[depth], names[:_COMPARED_NAMES_MAX], n=3)
-        if close:
-            near = ", ".join(f"{folder}/{name}" if folder else name for name in close)
-            return ToolError(f"{path} does not exist. Did you mean {near}?")
-        return ToolError(f"{path} does not exist in {folder or 'the workspace'}; use glob to find it.")
-    return ToolError(f"{path} does not exist.")
+    old: bytes | None = None
 
 
 def fingerprint(workspace: Path, path: str) -> str | None:
@@ -202,9 +68,9 @@ def fingerprint(workspace: Path, path: str) -> str | None:
         ToolError: The path is out of bounds, or no regular file.
     """
     path = locate(workspace, path)
-    with _reported(path):
+    with reported(path):
         try:
-            with _folder_of(workspace, path) as (fd, name):
+            with folder_of(workspace, path) as (fd, name):
                 return _sha256_at(fd, name, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -212,7 +78,7 @@ def fingerprint(workspace: Path, path: str) -> str | None:
 
 def _sha256_at(folder: int, name: str, path: str) -> str | None:
     try:
-        with _opened(folder, name, path) as (file, _):
+        with opened(folder, name, path) as (file, _):
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
@@ -229,9 +95,9 @@ def read_page(workspace: Path, path: str, offset: int = 1, limit: int = PAGE_LIN
         raise ToolError(f"{path} may hold secrets and is not shown; work without its content.")
     try:
         with (
-            _reported(path),
-            _folder_of(workspace, path) as (fd, name),
-            _opened(fd, name, path) as (file, info),
+            reported(path),
+            folder_of(workspace, path) as (fd, name),
+            opened(fd, name, path) as (file, info),
         ):
             if info.st_size > READ_BYTES_MAX:
                 raise ToolError(f"{path} has {info.st_size:,} bytes, too large to read; use grep.")
@@ -240,7 +106,7 @@ def read_page(workspace: Path, path: str, offset: int = 1, limit: int = PAGE_LIN
             file.seek(0)
             return _page(path, file, max(1, offset), max(1, limit))
     except FileNotFoundError:
-        raise _missing(workspace, path) from None
+        raise missing(workspace, path) from None
 
 
 def _page(path: str, file: BufferedReader, first: int, limit: int) -> Page:
@@ -295,9 +161,9 @@ def _load(workspace: Path, path: str) -> bytes | None:
     """Return a file's bytes, `None` if it is absent."""
     try:
         with (
-            _reported(path),
-            _folder_of(workspace, path) as (fd, name),
-            _opened(fd, name, path) as (file, info),
+            reported(path),
+            folder_of(workspace, path) as (fd, name),
+            opened(fd, name, path) as (file, info),
         ):
             if info.st_nlink > 1:
                 raise ToolError(f"{path} is one of several hard links to a file; it cannot be changed here.")
@@ -329,7 +195,7 @@ def _refuse_unwritable(workspace: Path, path: str) -> None:
     canonical = locate(workspace, path)
     if canonical != path:
         raise ToolError(f"{path} is another name of {canonical}; use that one.")
-    if path.casefold().split("/")[0] == ".opencode":
+    if is_orchs(path):
         raise ToolError(f"{path}: only orch itself writes in .opencode/.")
 
 
@@ -378,7 +244,7 @@ def prepare_write(workspace: Path, path: str, content: str, *, seen: str | None)
     if old.eol == "\r\n":
         content = content.replace("\r\n", "\n").replace("\n", "\r\n")
     after = _encoded(path, content, old.bom)
-    return Change(path, old.sha256, _sha256(after), after)
+    return Change(path, old.sha256, _sha256(after), after, data)
 
 
 def prepare_edit(
@@ -402,13 +268,13 @@ def prepare_edit(
     data = _load(workspace, path)
     _refuse_stale(path, _sha256(data) if data is not None else None, seen)
     if data is None:
-        raise _missing(workspace, path)
+        raise missing(workspace, path)
     if is_secret(path):
         _refuse_unseen(path, seen)
     file = _existing(path, data)
     starts = _occurrences(path, file.text.replace("\r\n", "\n"), old, replace_all=replace_all)
     after = _encoded(path, _spliced(file, starts, len(old), new), file.bom)
-    return Change(path, file.sha256, _sha256(after), after)
+    return Change(path, file.sha256, _sha256(after), after, data)
 
 
 def _occurrences(path: str, text: str, old: str, *, replace_all: bool) -> list[int]:
@@ -451,11 +317,11 @@ def prepare_delete(workspace: Path, path: str, *, seen: str | None) -> Change:
     _refuse_unwritable(workspace, path)
     data = _load(workspace, path)
     if data is None:
-        raise _missing(workspace, path)
+        raise missing(workspace, path)
     _refuse_stale(path, _sha256(data), seen)
     if b"\0" not in data[:BINARY_PROBE_BYTES]:
         _refuse_unseen(path, seen)
-    return Change(path, _sha256(data), None, None)
+    return Change(path, _sha256(data), None, None, data)
 
 
 def commit(workspace: Path, change: Change) -> None:
@@ -468,7 +334,7 @@ def commit(workspace: Path, change: Change) -> None:
     """
     make = change.before is None and change.data is not None
     try:
-        with _reported(change.path), _folder_of(workspace, change.path, make=make) as (fd, name):
+        with reported(change.path), folder_of(workspace, change.path, make=make) as (fd, name):
             if _sha256_at(fd, name, change.path) == change.after:
                 return
             if change.data is None:

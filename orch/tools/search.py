@@ -13,7 +13,7 @@ from typing import Any
 
 from orch.errors import ToolError
 from orch.tools import walk
-from orch.tools.files import locate
+from orch.tools.paths import locate
 
 SEARCH_TIMEOUT_S = 20.0
 KILL_WAIT_S = 5.0  # a killed process is gone at once, unless it hangs in the kernel
@@ -101,8 +101,7 @@ async def _run(request: bytes) -> bytes:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         cwd="/",
-        env={},
-        start_new_session=True,
+        env={},  # and in orch's own session: a stray in another one is taken for a command's orphan
     )
     try:
         output, _ = await child.communicate(request)

@@ -2,50 +2,55 @@
 
 Evidence says what orch itself saw: the command, its exit status, and the hashes of the item's files when it
 ended. It is void if they changed while it ran. A plan file that changed without a write of orch's tools is
-recorded, and becomes an issue for its owner: the Reviewer never codes, also not by a formatter.
+recorded, and becomes an issue for its owner: the Reviewer never codes, also not by a formatter. A file that
+a Worker or a setup is just changing is nobody's intrusion.
 """
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from orch.errors import ToolError
 from orch.mission import events as ev
 from orch.mission.review import next_issue
-from orch.mission.state import owner_of, tree_hash, tree_paths
-from orch.tools.desk import Desk, ToolResult
+from orch.mission.state import ItemStatus, MissionState, owner_of, tree_hash, tree_paths
+from orch.tools.desk import BackgroundJob, Desk, SessionOver, ToolResult
 from orch.tools.processes import Finished
 
 DEFAULT_TIMEOUT_S = 120.0
 MAX_TIMEOUT_S = 3_600.0
 MAX_JOBS = 20
 """Background jobs of one session that may run at once."""
+NOTED_LIMIT_S = 10.0
+"""From the end of a job until its evidence is on record: some hashes and one write to the journal."""
+
+Hashes = Mapping[str, str | None]
 
 
 async def bash(desk: Desk, call_id: str, command: str, timeout_s: float | None) -> ToolResult:
     """Run a command to its end."""
+    limit_s = _limit(timeout_s, DEFAULT_TIMEOUT_S)
     before = await desk.place.hashes(desk.item.files)
     finished = await desk.place.processes.run(
         command,
         cwd=desk.place.workspace,
         log=desk.place.logs / f"{desk.session_id}-{call_id}.log",
-        timeout_s=_limit(timeout_s),
+        timeout_s=limit_s,
     )
-    after = await desk.place.hashes(tree_paths(desk.place.state()))
-    events = evidence(desk, command, finished, before, after)
-    return ToolResult(text=_text(events, finished, _limit(timeout_s)), events=events)
+    proof, *intrusions = await _evidence(desk, command, finished, before)
+    return ToolResult(text=_text(proof, intrusions, finished, limit_s), events=(proof, *intrusions))
 
 
-def _limit(timeout_s: float | None) -> float:
-    return min(max(timeout_s or DEFAULT_TIMEOUT_S, 1.0), MAX_TIMEOUT_S)
+def _limit(timeout_s: float | None, default_s: float) -> float:
+    return min(max(timeout_s or default_s, 1.0), MAX_TIMEOUT_S)
 
 
-def evidence(
-    desk: Desk,
-    command: str,
-    finished: Finished,
-    before: Mapping[str, str | None],
-    after: Mapping[str, str | None],
-) -> tuple[ev.Event, ...]:
-    """Return what a finished command proves, and which files it changed, as events; the evidence first."""
+async def _evidence(
+    desk: Desk, command: str, finished: Finished, before: Hashes
+) -> tuple[ev.EvidenceRecorded, *tuple[ev.Event, ...]]:
+    """Return what a finished command proves, and which plan files it changed, as events."""
+    known = desk.place.state()
+    after = await desk.place.hashes(tree_paths(known))
     state = desk.place.state()
     item = desk.item
     files = {path: after.get(path) for path in item.files}
@@ -61,22 +66,39 @@ def evidence(
         void=any(before.get(path) != sha for path, sha in files.items()),
         log=finished.log.name,
     )
-    return (proof, *_intrusions(desk, command, after))
+    intruded = {path: sha for path, sha in after.items() if _is_intrusion(known, state, path, sha)}
+    return (proof, *_intrusions(desk, command, intruded))
 
 
-def _intrusions(desk: Desk, command: str, after: Mapping[str, str | None]) -> list[ev.Event]:
+def _is_intrusion(known: MissionState, now: MissionState, path: str, sha: str | None) -> bool:
+    """Whether a hash, taken between two states, is none that orch's own tools made.
+
+    A file that these were changing meanwhile is not judged: the hash is of before, or of after.
+    """
+    was, intent = known.files.get(path), known.intents.get(path)
+    if (was, intent) != (now.files.get(path), now.intents.get(path)):
+        return False
+    if sha == was or (intent is not None and sha == intent.after):
+        return False
+    return not (_is_set_up(known, path) or _is_set_up(now, path))
+
+
+def _is_set_up(state: MissionState, path: str) -> bool:
+    owner = owner_of(state, path)
+    return owner is not None and owner.status is ItemStatus.SUBMITTED and not owner.setup_done
+
+
+def _intrusions(desk: Desk, command: str, intruded: Hashes) -> list[ev.Event]:
     """Return events for plan files that are not what orch's tools made them."""
     state = desk.place.state()
     events: list[ev.Event] = []
-    for path, sha in after.items():
-        known = state.files.get(path)
-        if sha == known or (path in state.intents and sha == state.intents[path]):
-            continue
+    for number, (path, sha) in enumerate(intruded.items()):
+        before = state.files.get(path)
         owner = owner_of(state, path)
         events += [
-            ev.FileChanged(session=desk.session_id, path=path, before=known, after=sha, by_tool=False),
+            ev.FileChanged(session=desk.session_id, path=path, before=before, after=sha, by_tool=False),
             ev.IssueOpened(
-                issue=next_issue(state, len(events) // 2),
+                issue=next_issue(state, number),
                 session=desk.session_id,
                 item=owner.spec.id if owner else None,
                 source=ev.IssueSource.INTRUSION,
@@ -87,21 +109,23 @@ def _intrusions(desk: Desk, command: str, after: Mapping[str, str | None]) -> li
     return events
 
 
-def _text(events: tuple[ev.Event, ...], finished: Finished, limit_s: float) -> str:
-    proof = events[0]
-    assert isinstance(proof, ev.EvidenceRecorded)  # noqa: S101 - evidence() puts it first
-    lines = [f"evidence {proof.evidence} · exit {finished.exit_code} · {finished.duration_s:.1f}s"]
+def _text(proof: ev.EvidenceRecorded, intrusions: list[ev.Event], finished: Finished, limit_s: float) -> str:
+    lines = [_headline(proof.evidence, finished)]
     if finished.timed_out:
         lines.append(f"ended by orch: it ran longer than {limit_s:.0f} s")
     if proof.void:
         lines.append("void as evidence: the command changed the item's own files")
-    lines += [f"changed by this command: {e.path}" for e in events if isinstance(e, ev.FileChanged)]
+    lines += [f"changed while it ran: {e.path}" for e in intrusions if isinstance(e, ev.FileChanged)]
     return "\n".join([*lines, finished.output.rstrip() or "(no output)"])
+
+
+def _headline(evidence: ev.EvidenceId, finished: Finished) -> str:
+    return f"evidence {evidence} · exit {finished.exit_code} · {finished.duration_s:.1f}s"
 
 
 async def run_background(desk: Desk, command: str, label: str | None, timeout_s: float | None) -> ToolResult:
     """Start a command and return its job id at once."""
-    if sum(1 for job in desk.jobs.values() if job.finished is None) >= MAX_JOBS:
+    if sum(1 for background in desk.jobs.values() if background.job.running) >= MAX_JOBS:
         raise ToolError(f"{MAX_JOBS} jobs are running already: kill_background one first")
     job_id = f"{desk.session_id}-job{len(desk.jobs) + 1}"
     before = await desk.place.hashes(desk.item.files)
@@ -109,54 +133,64 @@ async def run_background(desk: Desk, command: str, label: str | None, timeout_s:
         command,
         cwd=desk.place.workspace,
         log=desk.place.logs / f"{job_id}.log",
-        timeout_s=min(timeout_s or MAX_TIMEOUT_S, MAX_TIMEOUT_S),
+        timeout_s=_limit(timeout_s, MAX_TIMEOUT_S),
     )
-    desk.jobs[job_id] = job
-
-    async def watch() -> None:
-        finished = await job.wait()
-        after = await desk.place.hashes(tree_paths(desk.place.state()))
-        if desk.session.outcome is None:
-            await desk.record(*evidence(desk, command, finished, before, after))
-
-    desk.place.spawn(watch(), f"job {job_id}")
+    background = desk.jobs[job_id] = BackgroundJob(job)
+    desk.place.spawn(_note_end(desk, background, before), f"job {job_id}")
     return ToolResult(text=f"job {job_id} started{f' ({label})' if label else ''}: {command}")
+
+
+async def _note_end(desk: Desk, background: BackgroundJob, before: Hashes) -> None:
+    """Put a job's end on record, unless it could not be ended, or outlived its session."""
+    try:
+        finished = await background.job.wait()
+        events = await _evidence(desk, background.job.command, finished, before)
+        await desk.record(*events)
+        background.evidence = events[0].evidence
+    except (ToolError, SessionOver):
+        pass
+    finally:
+        background.noted.set()
 
 
 async def check_background(desk: Desk, job_id: str, tail: int) -> ToolResult:
     """Say how a job is, with the end of its output."""
-    job = desk.jobs.get(job_id)
-    if job is None:
-        raise ToolError(f"no job {job_id} in this session; list_background names them")
-    output = await job.tail(tail)
-    return ToolResult(text=f"{_job_line(desk, job_id)}\n{output or '(no output yet)'}")
+    background = _job(desk, job_id)
+    state = await _report(job_id, background)
+    output = await background.job.tail(tail)
+    return ToolResult(text=f"{state}\n{output.rstrip() or '(no output yet)'}")
 
 
-def list_background(desk: Desk) -> ToolResult:
+async def list_background(desk: Desk) -> ToolResult:
     """Name the session's jobs."""
-    return ToolResult(text="\n".join(_job_line(desk, job_id) for job_id in desk.jobs) or "no jobs")
+    reports = [await _report(job_id, background) for job_id, background in desk.jobs.items()]
+    return ToolResult(text="\n".join(reports) or "no jobs")
 
 
 async def kill_background(desk: Desk, job_id: str) -> ToolResult:
     """End a job and all its descendants."""
-    job = desk.jobs.get(job_id)
-    if job is None:
-        raise ToolError(f"no job {job_id} in this session; list_background names them")
-    await job.kill()
-    return ToolResult(text=_job_line(desk, job_id))
+    background = _job(desk, job_id)
+    await background.job.kill()
+    return ToolResult(text=await _report(job_id, background))
 
 
-def _job_line(desk: Desk, job_id: str) -> str:
-    job = desk.jobs[job_id]
-    if job.finished is None:
-        return f"{job_id} running: {job.command}"
-    proof = next(
-        (
-            e.evidence
-            for e in desk.place.state().evidence.values()
-            if e.log == job.finished.log.name and e.session == desk.session_id
-        ),
-        None,
-    )
-    head = f"evidence {proof} · " if proof else ""
-    return f"{head}exit {job.finished.exit_code} · {job.finished.duration_s:.1f}s · {job_id}: {job.command}"
+def _job(desk: Desk, job_id: str) -> BackgroundJob:
+    background = desk.jobs.get(job_id)
+    if background is None:
+        raise ToolError(
+            f"no job {job_id} in this session: list_background names them; when orch itself stops, they end"
+        )
+    return background
+
+
+async def _report(job_id: str, background: BackgroundJob) -> str:
+    """Say how a job is; first of all its evidence, once it has ended."""
+    job = background.job
+    if job.running:
+        return f"job {job_id} running: {job.command}"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(NOTED_LIMIT_S):
+            await background.noted.wait()
+    if job.finished is None or background.evidence is None:
+        return f"job {job_id} is over, and its outcome is not known: {job.command}"
+    return f"{_headline(background.evidence, job.finished)}\njob {job_id} ended: {job.command}"

@@ -6,6 +6,7 @@ from them (who starts, who is woken) is decided by `orch.mission.decide` alone.
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from orch.errors import ToolError
 from orch.mission import brief, plan, review, seal
@@ -22,7 +23,7 @@ from orch.mission.state import (
     owner_of,
 )
 from orch.mission.transcript import AssistantMessage
-from orch.tools import files
+from orch.tools import paths
 from orch.tools.desk import Desk, ToolResult
 
 CONTEXT_LIMIT_CHARS = 24_000
@@ -44,9 +45,9 @@ async def submit_plan(desk: Desk, items: Sequence[ev.ItemSpec], verify: Sequence
     reasons: list[str] = []
     specs = []
     for item in items:
-        paths, refused = await _locate_all(desk, item.files)
+        named, refused = await asyncio.to_thread(_locate_all, desk.place.workspace, item.files)
         reasons += [f"item {item.id}: {reason}" for reason in refused]
-        specs.append(item.model_copy(update={"files": tuple(paths)}))
+        specs.append(item.model_copy(update={"files": named}))
     hashes = await desk.place.hashes({path for item in specs for path in item.files})
     state = desk.place.state()
     reasons += plan.refusals(state, specs, verify)
@@ -65,16 +66,17 @@ async def submit_plan(desk: Desk, items: Sequence[ev.ItemSpec], verify: Sequence
     return ToolResult(text=text, events=events, ends_turn=True)
 
 
-async def _locate_all(desk: Desk, paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return canonical paths, and why some are refused."""
-    good: list[str] = []
+def _locate_all(workspace: Path, named: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return canonical paths, and why some are refused; these stay as they were named."""
+    located: list[str] = []
     refused: list[str] = []
-    for path in paths:
+    for path in named:
         try:
-            good.append(await asyncio.to_thread(files.locate, desk.place.workspace, path))
+            located.append(paths.grantable(workspace, path))
         except ToolError as error:
+            located.append(path)
             refused.append(str(error))
-    return good, refused
+    return tuple(located), refused
 
 
 async def delegate_task(desk: Desk, agent: ev.Role, spec: ev.ItemSpec) -> ToolResult:
@@ -85,10 +87,10 @@ async def delegate_task(desk: Desk, agent: ev.Role, spec: ev.ItemSpec) -> ToolRe
         raise ToolError(
             "delegate to agent 'worker' or 'planner': orch gives every item a Reviewer when it is submitted"
         )
-    paths, reasons = await _locate_all(desk, spec.files)
-    hashes = await desk.place.hashes(paths)
+    named, reasons = await asyncio.to_thread(_locate_all, desk.place.workspace, spec.files)
+    hashes = await desk.place.hashes(named)
     state = desk.place.state()
-    spec = spec.model_copy(update={"id": _next_task(state), "files": tuple(paths)})
+    spec = spec.model_copy(update={"id": _next_task(state), "files": named})
     if spec.check is None and not state.settings_verify:
         reasons.append("check is missing: name the command that fails if the task is not done right")
     reasons += _task_refusals(state, spec)
@@ -212,7 +214,7 @@ def cancel_task(desk: Desk, task_id: str) -> ToolResult:
 
 async def request_change(desk: Desk, path: str, description: str) -> ToolResult:
     """Ask the owner of a file for a change."""
-    where = await asyncio.to_thread(files.locate, desk.place.workspace, path)
+    where = await asyncio.to_thread(paths.locate, desk.place.workspace, path)
     state = desk.place.state()
     if where in desk.item.files:
         raise ToolError(f"{where} is a file of your own item: change it yourself")
@@ -259,7 +261,7 @@ async def _finding_path(desk: Desk, path: str | None) -> str | None:
     if not path:
         return None
     try:
-        return await asyncio.to_thread(files.locate, desk.place.workspace, path)
+        return await asyncio.to_thread(paths.locate, desk.place.workspace, path)
     except ToolError:
         return None
 

@@ -194,7 +194,8 @@ def main() -> None:
             figures["wall_to_critical_path"] = figures["wall_s"] / critical_s
             figures["mission_to_critical_path"] = figures["mission_s"] / critical_s
         for key, value in figures.items():
-            print(f"{key:32} {value:.3f}" if isinstance(value, float) else f"{key:32} {value}")
+            shown = f"{value:.3f}" if isinstance(value, float) else value
+            sys.stdout.write(f"{key:32} {shown}\n")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from orch.errors import Conflict, DiskRefused, ToolError
 from orch.tools import files
-from orch.tools.files import Change, commit, fingerprint, locate, prepare_delete, prepare_edit, prepare_write
+from orch.tools.files import Change, commit, fingerprint, prepare_delete, prepare_edit, prepare_write
 from orch.tools.files import read_page as read
+from orch.tools.paths import locate
 
 OLD = b"one\ntwo\nthree\n"
 relaxed = settings(

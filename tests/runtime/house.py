@@ -1,0 +1,172 @@
+"""The whole house in one process: a workspace, the real parts, and a scripted endpoint in a thread.
+
+`House.begin` runs a mission to its end, `House.resume` takes it up again, and each run returns all that its
+journal says. `cut` is a crash: it leaves the journal as it was after one of its events.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import TypeVar
+
+import pytest
+
+from orch.config import Flags, ModelRef, Settings, load
+from orch.mission import events as ev
+from orch.mission.reduce import replay
+from orch.mission.result import Result
+from orch.mission.state import MissionState
+from orch.models import catalog
+from orch.models.interface import Model
+from orch.models.openai import Limits, OpenAIModel, shared_tls
+from orch.runtime import launch
+from orch.runtime.launch import Launch
+from orch.runtime.orchestrator import View
+from orch.store import journal
+from orch.store.folder import Folder
+from orch.tools.process_table import survivors
+from tests.endpoint import Endpoint, Script
+
+GOAL = "build it"
+Kind = TypeVar("Kind", bound=ev.Fact)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a mission has become: every event of its journal, the state, the result."""
+
+    events: tuple[ev.Event, ...]
+    state: MissionState
+    result: Result
+
+    def all(self, kind: type[Kind]) -> list[Kind]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def said(self, tool: str) -> list[str]:
+        """Return what the calls of a tool told the model."""
+        return [event.text for event in self.all(ev.ToolFinished) if event.tool == tool]
+
+    def status(self, item: str) -> str:
+        """Return where an item is."""
+        return self.state.items[ev.ItemId(item)].status
+
+
+def a_mission() -> ev.MissionId:
+    """Return an id that no other run of the tests has: what carries a mission's mark is ended with it."""
+    return ev.MissionId(f"m-{token_hex(4)}")
+
+
+@dataclass
+class House:
+    """A workspace, and how to run missions in it."""
+
+    workspace: Path
+    mission: ev.MissionId = field(default_factory=a_mission)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    views: Sequence[View] = ()
+    notices: list[str] = field(default_factory=list)
+    max_concurrent: int = 0
+
+    @property
+    def folder(self) -> Folder:
+        """Where orch keeps its own."""
+        return Folder(self.workspace)
+
+    def begin(self, script: Script, *, max_parallel: int = 4, **facts: object) -> Run:
+        """Run a mission against `script`, from its start."""
+        return self._run(self.launch(script, max_parallel=max_parallel, **facts))
+
+    def launch(
+        self, script: Script, *, max_parallel: int = 4, **facts: object
+    ) -> tuple[MissionState, Result]:
+        """Run a mission whose journal may be gone afterwards."""
+        with self.launched(script) as told:
+            started = ev.MissionStarted(
+                goal=GOAL,
+                orch_version="0",
+                models=dict.fromkeys(ev.Role, "test/scripted"),
+                max_parallel=max_parallel,
+                max_turns=told.settings.max_turns,
+                verify=told.settings.verify,
+            ).model_copy(update=facts)
+            return launch.begin(told, started)
+
+    def resume(self, script: Script, *, max_parallel: int = 4, reply: str | None = None) -> Run:
+        """Take the mission up again."""
+        with self.launched(script) as told:
+            resumed = ev.MissionResumed(
+                orch_version="0",
+                models=dict.fromkeys(ev.Role, "test/scripted"),
+                max_parallel=max_parallel,
+                max_turns=told.settings.max_turns,
+                reply=reply,
+            )
+            return self._run(launch.resume(told, resumed))
+
+    def events(self) -> tuple[ev.Event, ...]:
+        """Return what the journal says."""
+        return tuple(journal.read(self.folder.mission(self.mission)))
+
+    def cut(self, after: ev.Event) -> None:
+        """Leave the journal as a crash right after this event would have."""
+        path = self.folder.mission(self.mission).journal
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: after.seq]))
+
+    @contextmanager
+    def launched(self, script: Script) -> Iterator[Launch]:
+        """Serve `script`, and say with what a run is to be started."""
+        with Endpoint(script) as endpoint:
+            yield self.told(endpoint)
+            assert not endpoint.refusals, "orch sent what no endpoint takes"
+            self.max_concurrent = endpoint.max_concurrent
+
+    def told(self, endpoint: Endpoint) -> Launch:
+        """Return what a run against `endpoint` is started with."""
+        self.folder.root.mkdir(exist_ok=True)
+        environ = {"TEST_API_KEY": "sk-made-up", "HOME": str(self.workspace.parent), "PATH": "/usr/bin:/bin"}
+        config = self.workspace.parent / ".config" / "orch" / "config.toml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(
+            f'[providers.test]\nkind = "openai"\nbase_url = {json.dumps(endpoint.base_url)}\n'
+            'api_key_env = "TEST_API_KEY"\n'
+        )
+        settings: Settings = replace(load(Flags(), self.workspace, environ), **self.settings)  # type: ignore[arg-type]
+        tls = shared_tls([endpoint.base_url])
+
+        def connect(ref: ModelRef) -> Model:
+            provider = settings.providers[ref.provider]
+            return OpenAIModel(provider, ref.name, catalog.facts(ref, provider), tls=tls, limits=Limits())
+
+        return Launch(self.folder, self.mission, settings, connect, self.views, self.notices.append)
+
+    def _run(self, ended: tuple[MissionState, Result]) -> Run:
+        state, result = ended
+        run = Run(self.events(), state, result)
+        check(run)
+        assert not survivors(self.mission), "a command lives on"
+        return run
+
+
+def check(run: Run) -> None:
+    """Assert what holds in every journal: no turn is paid twice, nothing is completed or answered twice."""
+    assert replay(run.events).seq == run.state.seq
+    asked = [(e.session, e.turn) for e in run.all(ev.TurnFinished)]
+    assert len(asked) == len(set(asked)), "a turn was asked twice"
+    completed = [e.item for e in run.all(ev.ItemCompleted)]
+    assert len(completed) == len(set(completed)), "an item was completed twice"
+    called = [(e.session, e.call_id) for e in run.all(ev.ToolFinished)]
+    assert len(called) == len(set(called)), "a call has two results"
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """Return an empty house whose retries cost no time."""
+    monkeypatch.setattr(launch, "RETRY_BASE_S", 0.001)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    return House(workspace)

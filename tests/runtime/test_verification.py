@@ -1,0 +1,212 @@
+"""Before the first write, after a setup, at the seal: orch runs commands itself, and believes nobody."""
+
+import pytest
+
+from orch.mission import events as ev
+from tests.endpoint import Step
+from tests.play import Player, Scene, approve, build, call, item, lead, mission, say
+from tests.runtime.house import House, Run
+
+
+def red(run: Run, phase: ev.VerificationPhase) -> list[int]:
+    """Return the statuses of a phase's commands."""
+    return [event.exit_code for event in run.all(ev.VerificationFinished) if event.phase is phase]
+
+
+BASELINE, SEAL = ev.VerificationPhase.BASELINE, ev.VerificationPhase.SEAL
+
+
+def test_what_was_red_before_the_first_write_is_told(house: House) -> None:
+    """The verification runs once before any lease, and the result names what was red."""
+    run = house.begin(mission(item("a"), verify=["test -f a.txt", "test -d ."]))
+
+    finished = [event.seq for event in run.all(ev.VerificationFinished) if event.phase is BASELINE]
+    assert run.result.exit_code == 0, run.result.result
+    assert red(run, BASELINE) == [1, 0]
+    assert run.result.red_before == ("test -f a.txt",)
+    assert max(finished) < run.all(ev.LeaseAcquired)[0].seq
+
+
+def test_a_baseline_in_progress_outlives_an_early_wish_for_the_seal(house: House) -> None:
+    """A seal that is refused has nothing to do with it."""
+
+    def commander(scene: Scene) -> Step:
+        """Ask for the seal while the baseline runs."""
+        if scene.woken or not scene.done:
+            return lead(scene)
+        if not (house.workspace / "baseline").exists():
+            return call("list_tasks")
+        return say() if scene.results("seal_mission") else call("seal_mission", summary="Now?")
+
+    verify = ["touch baseline; sleep 0.3; test -f a.txt"]
+    run = house.begin(mission(item("a"), verify=verify, commander=commander))
+
+    assert run.result.exit_code == 0, run.result.result
+    assert len(run.all(ev.SealRefused)) == 1
+    assert red(run, BASELINE) == [1]
+
+
+TOO_LONG = "x" * 200_000
+"""More than the system takes as one argument (Linux: 128 KiB)."""
+
+
+def test_a_command_that_cannot_start_is_red(house: House) -> None:
+    """With the reason as its output; the mission goes on to its end."""
+    run = house.begin(mission(item("a"), verify=[TOO_LONG]))
+
+    assert run.result.exit_code == 1
+    assert set(red(run, BASELINE)) == {127}
+    assert "did not start" in run.all(ev.VerificationFinished)[0].output
+
+
+def test_a_red_command_that_names_one_owner_becomes_its_fix(house: House) -> None:
+    """The seal is refused, the item is fixed and reviewed, the command exits 0 on the new tree."""
+
+    def worker(scene: Scene) -> Step:
+        """Do it right only as a fix."""
+        if scene.field("id") != "a.fix1":
+            return build(scene)
+        steps = [call("read", path="a.txt"), call("write", path="a.txt", content="made right\n"), say()]
+        return steps[len(scene.done)]
+
+    verify = ["grep -q right a.txt || { echo 'a.txt: not right'; exit 3; }"]
+    run = house.begin(mission(item("a"), item("b"), verify=verify, worker=worker))
+
+    fix = run.state.items[ev.ItemId("a.fix1")]
+    assert run.result.exit_code == 0, run.result.result
+    assert red(run, SEAL) == [3, 0]
+    assert fix.spec.check == "grep -q made a.txt"
+    assert "a.txt: not right" in fix.spec.instructions
+    assert run.result.todo.total == 3
+
+
+def test_a_file_that_a_person_changed_after_its_review_is_reviewed_again(house: House) -> None:
+    """Sealed means proven on the tree as it is: the change becomes a fix item, then it is sealed."""
+
+    def commander(scene: Scene) -> Step:
+        """Have a person edit a file just before the seal."""
+        if scene.woken == 1 and not scene.done:
+            (house.workspace / "a.txt").write_text("made, and changed by a person\n")
+        return lead(scene)
+
+    def worker(scene: Scene) -> Step:
+        """See to it that it is still right."""
+        if scene.field("id") == "a.fix1":
+            return say() if scene.done else call("read", path="a.txt")
+        return build(scene)
+
+    run = house.begin(mission(item("a"), item("b"), commander=commander, worker=worker))
+
+    (changed,) = [event for event in run.all(ev.FileChanged) if not event.by_tool]
+    assert run.result.exit_code == 0, run.result.result
+    assert changed.path == "a.txt"
+    assert [i.source for i in run.all(ev.IssueOpened)] == [ev.IssueSource.STALE]
+    assert run.status("a.fix1") == "completed"
+    assert (house.workspace / "a.txt").read_text() == "made, and changed by a person\n"
+
+
+def test_a_conflict_with_a_person_ends_well(house: House) -> None:
+    """The Worker is told, reads what the person wrote, and goes on from there."""
+
+    def worker(scene: Scene) -> Step:
+        """Write, be disturbed, write, read, write."""
+        match len(scene.done):
+            case 0:
+                return call("write", path="a.txt", content="first\n")
+            case 1:
+                (house.workspace / "a.txt").write_text("a person's\n")
+                return call("edit", path="a.txt", old_string="first", new_string="made")
+            case 2:
+                return call("read", path="a.txt")
+            case 3:
+                return call("edit", path="a.txt", old_string="a person's", new_string="made with a person")
+            case _:
+                return say()
+
+    run = house.begin(mission(item("a"), worker=worker))
+
+    assert run.result.exit_code == 0, run.result.result
+    assert "changed since you read it; nothing was written" in run.said("edit")[0]
+    assert (house.workspace / "a.txt").read_text() == "made with a person\n"
+
+
+# ---- setup
+
+
+def test_a_setup_runs_before_the_review_and_its_files_become_the_items(house: House) -> None:
+    """What it makes and changes is known, and reviewed with the item."""
+    setup = "mkdir -p lib && echo lib > lib/x && echo lock >> a.txt"
+    run = house.begin(mission(item("a", setup=setup), item("b")))
+
+    (done,) = run.all(ev.SetupFinished)
+    (touched,) = [event for event in run.all(ev.FileChanged) if not event.by_tool]
+    review = next(e for e in run.all(ev.SessionStarted) if e.role is ev.Role.REVIEWER and e.item == "a")
+    assert run.result.exit_code == 0, run.result.result
+    assert (done.exit_code, list(done.files)) == (0, ["lib/x"])
+    assert touched.path == "a.txt"
+    assert done.seq < review.seq
+    assert run.state.items[ev.ItemId("a")].files == ("a.txt", "lib/x")
+    assert "lib/x" in run.result.files_changed
+    proof = next(e for e in run.all(ev.EvidenceRecorded) if e.item == "a")
+    assert proof.files.keys() == {"a.txt", "lib/x"}
+
+
+@pytest.mark.parametrize(
+    ("setup", "words"),
+    [("echo no such package; exit 1", "no such package"), (TOO_LONG, "did not start")],
+    ids=["red", "not started"],
+)
+def test_a_red_setup_is_a_rejection(house: House, setup: str, words: str) -> None:
+    """The Worker hears of it, and in the end the item fails without a single review."""
+    run = house.begin(mission(item("a", setup=setup)))
+
+    assert run.result.exit_code == 1
+    assert run.status("a") == "failed"
+    assert words in run.all(ev.SetupFinished)[0].output
+    assert {issue.source for issue in run.all(ev.IssueOpened)} == {ev.IssueSource.SETUP}
+    assert not [s for s in run.state.sessions.values() if s.role is ev.Role.REVIEWER]
+
+
+def test_a_reviewer_beside_a_running_setup_accuses_nobody(house: House) -> None:
+    """The setup changes its item's file while a command of another review runs."""
+    setup = "echo begun > a.txt; until test -e reviewed; do sleep 0.02; done; echo made > a.txt"
+
+    def reviewer(scene: Scene) -> Step:
+        """Wait until the setup is at it, and let it go on afterwards."""
+        if scene.files == ["b.txt"]:
+            return _then("until grep -q begun a.txt; do sleep 0.02; done", "touch reviewed")(scene)
+        return approve(scene)
+
+    run = house.begin(mission(item("a", setup=setup), item("b"), reviewer=reviewer))
+
+    assert run.result.exit_code == 0, run.result.result
+    assert run.all(ev.IssueOpened) == []
+
+
+def _then(*commands: str) -> Player:
+    """Reviewer: run these commands first."""
+
+    def player(scene: Scene) -> Step:
+        runs = len(scene.results("bash"))
+        if runs < len(commands):
+            return call("bash", command=commands[runs])
+        return approve(Scene(**{**vars(scene), "done": scene.done[len(commands) :]}))
+
+    return player
+
+
+def test_a_formatter_that_touches_anothers_file_makes_work_for_its_owner(house: House) -> None:
+    """The Reviewer never codes: its change is on record, and the owner looks at it."""
+    run = house.begin(
+        mission(
+            item("a"),
+            item("b", after=["a"]),
+            reviewer=lambda s: _then("echo formatted >> a.txt")(s) if s.field("id") == "b" else approve(s),
+        )
+    )
+
+    intrusions = [i for i in run.all(ev.IssueOpened) if i.source is ev.IssueSource.INTRUSION]
+    assert run.result.exit_code == 0, run.result.result
+    assert [(i.item, i.path) for i in intrusions] == [("a", "a.txt")]
+    assert run.status("a.fix1") == "completed"
+    assert "formatted" not in (house.workspace / "a.txt").read_text()
