@@ -26,6 +26,7 @@ from orch.view.stream import Stream, json_text
 
 STDOUT, STDERR = 1, 2
 LOG_COLUMNS = 400
+ROUNDED_TOKENS = 10_000
 """How long a line may be where no terminal shows it, and `COLUMNS` says nothing."""
 STOPPED_LIMIT_S = 2.0
 """How long somebody who told the run to stop is kept waiting for a reader that does not read."""
@@ -111,7 +112,9 @@ def closing(result: Result) -> tuple[str, ...]:
     usage = result.usage
     cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd is not None else ""
     done = f"{result.todo.done}/{result.todo.total} done, {result.issues.open} issues open"
-    spent = f"{result.num_turns} turns, {usage.input_tokens + usage.output_tokens:,} tokens{cost}"
+    tokens = usage.input_tokens + usage.output_tokens
+    shown = f"{tokens / 1000:.0f}k" if tokens >= ROUNDED_TOKENS else str(tokens)
+    spent = f"{result.num_turns} turns, {shown} tokens{cost}"
     head = f"{result.subtype}: {done}; {result.num_sessions} sessions, {spent}, {result.duration_s:.1f}s"
     return (head, f"go on with: {result.resume}") if result.resume else (head,)
 

@@ -16,13 +16,19 @@ from orch.errors import ModelError, ProviderUnavailable, ToolError
 from orch.mission import events as ev
 from orch.mission import transcript
 from orch.mission.state import MissionState, Session, SessionStatus
-from orch.mission.transcript import AssistantMessage, History, ToolCall
+from orch.mission.transcript import AssistantMessage, History, ToolCall, UserMessage
 from orch.models.interface import Ask, Model, Reply, ToolSpec
 from orch.runtime import recovery
 from orch.tools import toolbox
 from orch.tools.desk import Desk, ToolResult
 
 NOT_RUN = "not run: the call before it ended this session's turn"
+CUT_OFF = (
+    "[orch] Your answer was cut off at the output limit. Go on, in smaller steps: call one tool at a time, "
+    "and write long files in parts."
+)
+MAX_CUTS = 2
+"""Answers in a row that are asked to go on; one more and the session counts as stopped."""
 INTERRUPTED = (
     "interrupted: orch stopped before this command's end was on record; its outcome is unknown. It was not "
     "run again: look at the files, then run what you need."
@@ -142,6 +148,7 @@ class Conversation:
         if not message.text.strip() and not message.tool_calls:
             message = AssistantMessage(text=transcript.EMPTY_REPLY)
         self.desk.begun.update(call.id for call in message.tool_calls)
+        cut = reply.finish is ev.FinishReason.LENGTH and not message.tool_calls
         await self._record(
             ev.TurnFinished(
                 session=session.id,
@@ -154,7 +161,22 @@ class Conversation:
                 duration_s=round(loop.time() - began, 3),
             ),
             *(self._called(call) for call in message.tool_calls),
+            *((self._go_on(),) if cut and self._cuts() < MAX_CUTS else ()),
         )
+
+    def _go_on(self) -> ev.MessageSent:
+        """Ask for the rest of an answer that its output limit cut off."""
+        return ev.MessageSent(
+            session=self.desk.session_id,
+            item=self._session.item,
+            reason=ev.MessageReason.RECOVERY,
+            text=CUT_OFF,
+        )
+
+    def _cuts(self) -> int:
+        """Return how many answers in a row were cut off before this one."""
+        recent = self._session.messages[-2 * MAX_CUTS :]
+        return sum(1 for message in recent if isinstance(message, UserMessage) and message.text == CUT_OFF)
 
     def _called(self, call: ToolCall) -> ev.ToolCalled:
         return ev.ToolCalled(

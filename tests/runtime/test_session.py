@@ -9,7 +9,7 @@ import pytest
 from orch.mission import events as ev
 from orch.mission.transcript import EMPTY_REPLY, AssistantMessage, ToolCall
 from orch.models.interface import Ask, Reply
-from orch.runtime.session import NOT_RUN, Conversation, Voice
+from orch.runtime.session import CUT_OFF, MAX_CUTS, NOT_RUN, Conversation, Voice
 from tests.endpoint import Step
 from tests.play import Scene, approve, build, call, item, lead, mission, plan, say
 from tests.runtime.house import House
@@ -101,6 +101,38 @@ def test_an_empty_turn_is_kept_as_words(house: House) -> None:
 
     assert run.result.exit_code == 0, run.result.result
     assert AssistantMessage(text=EMPTY_REPLY) in run.state.sessions[ev.SessionId("S3")].messages
+
+
+def test_an_answer_cut_at_the_output_limit_is_asked_to_go_on(house: House) -> None:
+    """Without a call in it nothing is done yet: it goes on in the same conversation, and may write."""
+
+    def worker(scene: Scene) -> Step:
+        """Talk until the limit, then work."""
+        if scene.turn.number == 0:
+            return Step(text="First I will think about", finish="length")
+        return build(scene)
+
+    run = house.begin(mission(item("a"), worker=worker))
+
+    told = [event for event in run.all(ev.MessageSent) if event.reason is ev.MessageReason.RECOVERY]
+    assert run.result.exit_code == 0, run.result.result
+    assert [event.text for event in told] == [CUT_OFF]
+
+
+def test_an_answer_that_is_cut_again_and_again_ends_the_asking(house: House) -> None:
+    """The session then counts as stopped, and its item goes the way of one whose Worker wrote nothing."""
+
+    def worker(scene: Scene) -> Step:
+        """Talk until the limit, always."""
+        del scene
+        return Step(text="and so on and", finish="length")
+
+    run = house.begin(mission(item("a"), worker=worker))
+
+    told = [e for e in run.all(ev.MessageSent) if e.reason is ev.MessageReason.RECOVERY and e.session == "S3"]
+    assert len(told) >= MAX_CUTS
+    assert any(event.session == "S3" for event in run.all(ev.SessionIdle))
+    assert run.result.exit_code == 1
 
 
 def test_a_session_ends_at_its_limit_of_turns(house: House) -> None:
