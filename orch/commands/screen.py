@@ -26,8 +26,9 @@ from orch.view.stream import Stream, json_text
 
 STDOUT, STDERR = 1, 2
 LOG_COLUMNS = 400
-ROUNDED_TOKENS = 10_000
 """How long a line may be where no terminal shows it, and `COLUMNS` says nothing."""
+ROUNDED_TOKENS = 10_000
+"""From here on tokens are told in thousands."""
 STOPPED_LIMIT_S = 2.0
 """How long somebody who told the run to stop is kept waiting for a reader that does not read."""
 _LONGEST_COMMAND = 10_000
