@@ -148,6 +148,10 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process's environment as it was read; what children see is chosen from it."""
 
+    def secrets(self) -> frozenset[str]:
+        """Return the values of all providers' keys, to be kept out of everything that is recorded."""
+        return frozenset(p.api_key.reveal() for p in self.providers.values() if p.api_key)
+
 
 def load(flags: Flags, workspace: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Read every source once and return the settings.

@@ -10,6 +10,9 @@ from orch.errors import UsageError
 from orch.mission.transcript import clean
 from orch.store.folder import Folder
 
+FEWEST_COLUMNS = 20
+"""What a stated width is at least: some terminals say 0 or 1."""
+
 
 def folder_of(workspace: Path, *, make: bool = False) -> Folder:
     """Return the workspace's folder. Raises `UsageError` if there is no such directory."""
@@ -28,4 +31,4 @@ def folder_of(workspace: Path, *, make: bool = False) -> Folder:
 
 def columns(default: int) -> int:
     """Return how many columns to use: `COLUMNS`, else the terminal's, else `default`."""
-    return shutil.get_terminal_size((default, 24)).columns
+    return max(shutil.get_terminal_size((default, 24)).columns, FEWEST_COLUMNS)

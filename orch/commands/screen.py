@@ -112,7 +112,8 @@ def closing(result: Result) -> tuple[str, ...]:
     """Return what a person is told at the end."""
     usage = result.usage
     cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd is not None else ""
-    done = f"{result.todo.done}/{result.todo.total} done, {result.issues.open} issues open"
+    issues = f"{result.issues.open} issue{'' if result.issues.open == 1 else 's'} open"
+    done = f"{result.todo.done}/{result.todo.total} done, {issues}"
     tokens = usage.input_tokens + usage.output_tokens
     shown = f"{tokens / 1000:.0f}k" if tokens >= ROUNDED_TOKENS else str(tokens)
     spent = f"{result.num_turns} turns, {shown} tokens{cost}"

@@ -25,7 +25,10 @@ from orch.mission.state import (
 )
 
 ITEM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_CANNOT_FAIL = re.compile(r"\s*(true|:|exit\s+0|echo\b[^;&|<>`$()\n]*)?\s*(#.*)?")
+_CANNOT_FAIL = re.compile(r"\s*((/usr)?/bin/true|true|:|exit\s+0|echo\b[^;&|<>`$()\n]*)?\s*(#.*)?")
+_INTO_A_FILTER = re.compile(r".*[^|]\|\s*(tail|head|cat|tee|less|more|true|:|echo)\b[^|&;<>]*", re.DOTALL)
+_IN_THE_BACKGROUND = re.compile(r".*[^&>]&\s*", re.DOTALL)
+_ENDS_EARLY = re.compile(r"\bexit\b|\bset\s+-[a-z]*e|\berrexit\b|\bpipefail\b")
 _MARKS = {
     ItemStatus.COMPLETED: "x",
     ItemStatus.FAILED: "!",
@@ -35,12 +38,16 @@ _MARKS = {
 
 
 def cannot_fail(command: str) -> bool:
-    """Say whether a command proves nothing: only `true`, `:`, `exit 0` and `echo`, or a chain with `|| true`.
+    """Say whether a command proves nothing: what a shell exits with is that of its last statement.
 
-    What is in doubt can fail: the words are split without a shell's knowledge of quotes and blocks.
+    That one is `true`, `:`, `exit 0`, `echo`, a chain with `|| true`, a pipe into `tail` and the like, or
+    sent to the background. What is in doubt can fail: the words are split without a shell's knowledge of
+    quotes and blocks, and `set -e` or an `exit` before it may end the command early.
     """
-    statements = re.split(r";|\n", command)
-    return all(_is_always_zero(statement) for statement in statements)
+    statements = [s for s in re.split(r";|\n", command) if not re.fullmatch(r"\s*(#.*)?", s)]
+    if _ENDS_EARLY.search(command):
+        return all(_is_always_zero(statement) for statement in statements)
+    return not statements or _is_always_zero(statements[-1])
 
 
 def _is_always_zero(statement: str) -> bool:
@@ -57,7 +64,7 @@ def _is_trivial(part: str) -> bool:
         shlex.split(part, comments=True)
     except ValueError:
         return False  # the cut went through a quoted text
-    return bool(_CANNOT_FAIL.fullmatch(part))
+    return any(p.fullmatch(part) for p in (_CANNOT_FAIL, _INTO_A_FILTER, _IN_THE_BACKGROUND))
 
 
 def refusals(state: MissionState, items: Sequence[ev.ItemSpec], verify: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Literal
 from orch.mission import brief, seal
 from orch.mission.events import (
     Blocker,
+    ItemId,
     MissionId,
     Outcome,
     SessionId,
@@ -82,6 +83,14 @@ class UsageReport(Usage):
     by_role: dict[str, Usage]
 
 
+class Dropped(Frozen):
+    """An item that left the list without being completed: nothing of it is proven."""
+
+    item: ItemId
+    title: str
+    reason: str
+
+
 class Result(Frozen):
     """The contract's `result`; the last line of `stream-json`, and `result.json`."""
 
@@ -98,6 +107,7 @@ class Result(Frozen):
     blockers: tuple[Blocker, ...]
     verification: tuple[Verified, ...]
     red_before: tuple[str, ...]
+    dropped: tuple[Dropped, ...]
     files_changed: tuple[str, ...]
     permission_denials: tuple[Denial, ...]
     usage: UsageReport
@@ -142,6 +152,11 @@ def summarise(state: MissionState, resume: str | None) -> Result:
             for v in state.verified
         ),
         red_before=state.red_before,
+        dropped=tuple(
+            Dropped(item=i.spec.id, title=i.spec.title, reason=i.reason)
+            for i in state.items.values()
+            if i.status is ItemStatus.DROPPED
+        ),
         files_changed=state.changed,
         permission_denials=tuple(
             Denial(session=d.session, tool=d.tool, reason=d.reason) for d in state.denials
@@ -194,6 +209,7 @@ def nothing_started(goal: str, outcome: Outcome, code: int, text: str) -> Result
         blockers=(),
         verification=(),
         red_before=(),
+        dropped=(),
         files_changed=(),
         permission_denials=(),
         usage=usage_report(nothing),

@@ -29,7 +29,12 @@ _UNNUMBERED = ev.IssueId("")
 
 def blockers(state: MissionState) -> tuple[ev.Blocker, ...]:
     """Name everything that keeps orch from running the final verification now."""
-    found = [*_plan_blockers(state), *_item_blockers(state), *_issue_blockers(state)]
+    found = [
+        *_plan_blockers(state),
+        *_item_blockers(state),
+        *_orphan_blockers(state),
+        *_issue_blockers(state),
+    ]
     found += [
         ev.Blocker(kind=ev.BlockerKind.ITEM, item=s.item, text=f"session {s.id} is still running")
         for s in live_sessions(state)
@@ -47,6 +52,18 @@ def _plan_blockers(state: MissionState) -> list[ev.Blocker]:
         text = "nothing would be verified: no item has a check, and there is no verify command"
         return [ev.Blocker(kind=ev.BlockerKind.VERIFICATION, text=text)]
     return []
+
+
+def _orphan_blockers(state: MissionState) -> list[ev.Blocker]:
+    """What was changed and belongs to no item any more was never approved by anybody."""
+    return [
+        ev.Blocker(
+            kind=ev.BlockerKind.ITEM,
+            text=f"{path} was changed, and no item has it any more: delegate it, to be finished or deleted",
+        )
+        for path in state.changed
+        if owner_of(state, path) is None
+    ]
 
 
 def _item_blockers(state: MissionState) -> list[ev.Blocker]:
@@ -114,22 +131,27 @@ def verdict(
         ev.Blocker(kind=ev.BlockerKind.VERIFICATION, item=issue.item, text=_first_line(issue.text))
         for issue in numbered
     ]
+    ran = {result.command for result in run.results}
+    red += [
+        ev.Blocker(
+            kind=ev.BlockerKind.VERIFICATION, item=i.item, text=f"`{i.command}` was red and did not run"
+        )
+        for i in open_issues(state)
+        if i.command is not None and i.command not in ran
+    ]
     if standing or red:
         return (*closed, *numbered, ev.SealRefused(blockers=(*standing, *red)))
     return (*closed, ev.MissionSealed(tree=tree_hash(files), summary=state.seal_summary))
 
 
 def _answered(state: MissionState, run: Verification) -> list[ev.IssueClosed]:
-    """Close the issues of red commands: it exited 0 now, is opened anew, or is asked for no more."""
+    """Close the issues of commands that ran: it exited 0 now, or is opened anew."""
     exit_codes = {result.command: result.exit_code for result in run.results}
     closed = []
     for issue in open_issues(state):
-        if issue.command is None:
-            continue
-        reason = "no longer among the verification's commands"
         if issue.command in exit_codes:
             reason = "superseded by a newer run" if exit_codes[issue.command] else "exit 0 on a later tree"
-        closed.append(ev.IssueClosed(issue=issue.id, item=issue.item, reason=reason))
+            closed.append(ev.IssueClosed(issue=issue.id, item=issue.item, reason=reason))
     return closed
 
 

@@ -342,10 +342,13 @@ def known_tree(state: MissionState) -> str:
 
 
 def seal_commands(state: MissionState) -> tuple[str, ...]:
-    """What must exit 0 on the final tree: the plan's commands, or each distinct check in their place."""
-    if state.verify:
-        return distinct(state.verify)
-    return distinct(i.spec.check for i in listed_items(state) if i.spec.check)
+    """What must exit 0 on the final tree: the plan's commands, or each distinct check in their place.
+
+    A command that was red stays among them until it exits 0, also where a later plan names others.
+    """
+    checks = (i.spec.check for i in listed_items(state) if i.spec.check)
+    red = (issue.command for issue in open_issues(state) if issue.command)
+    return distinct([*(state.verify or checks), *red])
 
 
 def distinct(texts: Iterable[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class SessionEntry(Frozen):
     session: ev.SessionId
     role: ev.Role
     item: ev.ItemId | None
-    state: SessionStatus
+    state: SessionStatus | Liveness
     turns: int
     tokens: int
     doing: str

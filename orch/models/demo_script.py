@@ -49,8 +49,8 @@ Built demo_api, a small REST API with authentication: hashed passwords, signed
 tokens that expire, notes that belong to one user. Run it with
 `python3 -m demo_api --port 8000`; the README lists its routes.
 A scripted model played this mission: its words were written beforehand, no
-language model was asked. The Workers, the Reviewers' commands, the defect they
-caught and the verification were real."""
+language model was asked. The Workers, the Reviewers' commands and the
+verification were real."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,8 @@ def _reviewer(conversation: Conversation) -> Turn:
     if not conversation.steps:
         return Turn(calls=tuple(Call("read", {"path": path}) for path in files))
     runs = conversation.results("bash")
-    if conversation.steps[-1].name == "bash":
+    proven = bool(runs) and (_EVIDENCE.match(runs[-1].result) or len(runs) >= _MAX_CHECKS)
+    if conversation.steps[-1].name == "bash" and proven:
         return Turn(calls=(_verdict(files[0], check[1], runs[-1].result),))
     if len(runs) < _MAX_CHECKS:
         return Turn(calls=(Call("bash", {"command": check[1]}),))

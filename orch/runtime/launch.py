@@ -17,6 +17,7 @@ from orch.config import ModelRef, Settings
 from orch.errors import DiskRefused
 from orch.mission import events as ev
 from orch.mission import plan
+from orch.mission.redaction import Redaction
 from orch.mission.reduce import replay
 from orch.mission.result import Result, summarise
 from orch.mission.state import ItemStatus, MissionState, MissionStatus
@@ -109,7 +110,9 @@ async def _live(
     views = _Views(launch)
     async with AsyncExitStack() as stack:
         stack.callback(leases.close)
-        processes = await stack.enter_async_context(Processes(environment, launch.mission))
+        processes = await stack.enter_async_context(
+            Processes(environment, launch.mission, launch.settings.secrets())
+        )
         orchestrator = _orchestrator(launch, journal, state, leases, processes, views)
         stack.enter_context(shutdown.heeded(orchestrator.stop, launch.notice))
         try:
@@ -218,6 +221,7 @@ def _orchestrator(
         converse=converse,
         views=(*launch.views, views),
         command_timeout_s=launch.settings.command_timeout_s,
+        redact=Redaction(launch.settings.secrets()),
     )
     return orchestrator
 

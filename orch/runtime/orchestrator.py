@@ -21,6 +21,7 @@ from typing import Protocol
 from orch.errors import DiskRefused, ModelError
 from orch.mission import events as ev
 from orch.mission.decide import Work, WorkKind, decide, work
+from orch.mission.redaction import Redaction
 from orch.mission.reduce import reduce
 from orch.mission.state import Item, ItemStatus, MissionState, MissionStatus, SessionStatus
 from orch.runtime import recovery, verification
@@ -85,6 +86,7 @@ class Orchestrator:
     converse: Converse
     views: Sequence[View]
     command_timeout_s: float
+    redact: Redaction
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _stop_now: asyncio.Event = field(default_factory=asyncio.Event)
@@ -113,7 +115,8 @@ class Orchestrator:
         stamped: list[ev.Event] = []
         after: list[MissionState] = []
         for event in events:
-            fact = event.model_copy(update={"seq": state.seq + 1, "ts": now, "mission": self.mission})
+            fact = self.redact(event)
+            fact = fact.model_copy(update={"seq": state.seq + 1, "ts": now, "mission": self.mission})
             state = reduce(state, fact)
             stamped.append(fact)
             after.append(state)

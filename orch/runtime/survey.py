@@ -16,6 +16,7 @@ from orch.mission.state import (
     MissionState,
     MissionStatus,
     Session,
+    SessionStatus,
     listed_items,
     open_issues,
 )
@@ -91,7 +92,7 @@ def _entry(folder: Folder, mission: ev.MissionId, holder: locks.Holder | None) -
         duration_s=round(run_duration_s(state), 3),
         todo=Count(done=sum(1 for i in items if i.status is ItemStatus.COMPLETED), total=len(items)),
         issues=IssueCount(open=len(issues), closed=len(state.issues) - len(issues)),
-        sessions=tuple(_session(s) for s in state.sessions.values()),
+        sessions=tuple(_session(s, alive=holder is not None) for s in state.sessions.values()),
         usage=usage_report(state.spending),
         resume=None if closed or holder else resume_line(folder.workspace, mission),
     )
@@ -105,15 +106,17 @@ def _status(state: MissionState, holder: locks.Holder | None) -> str:
     return state.outcome
 
 
-def _session(session: Session) -> SessionEntry:
+def _session(session: Session, *, alive: bool) -> SessionEntry:
+    """A session that owed a turn when its run ended is interrupted: nothing of it runs."""
+    cut = not alive and session.status is SessionStatus.RUNNING
     return SessionEntry(
         session=session.id,
         role=session.role,
         item=session.item,
-        state=session.status,
+        state=Liveness.INTERRUPTED if cut else session.status,
         turns=session.turns,
         tokens=session.usage.input_tokens + session.usage.output_tokens,
-        doing=session.doing,
+        doing="" if cut else session.doing,
         since=session.started,
         last_activity=session.last_activity,
     )

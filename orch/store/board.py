@@ -38,6 +38,8 @@ def write_view(folder: Folder, name: str, text: str) -> str | None:
     if not _may_generate(path):
         path = folder.orch / name
         notice = f"{folder.root / name} is not orch's and was left alone; the generated one is {path}"
+    if path.is_dir():
+        return f"{path} is a directory: the generated one of that name is nowhere"
     if _regular_bytes(path) != data:
         atomic_write(path, data, mode=_SHARED_FILE)
     return notice
@@ -117,9 +119,10 @@ def _regular_bytes(path: Path, limit_bytes: int = -1) -> bytes | None:
         descriptor = os.open(path, _CHECKED_OPEN | os.O_NOFOLLOW)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # `fdopen` raises for a directory
+        return None
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         return file.read(limit_bytes)
 
 

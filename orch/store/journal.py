@@ -175,6 +175,8 @@ class Journal:
                 entries[0].done.get_loop().call_soon_threadsafe(_settle, entries, refusal)
 
     def _write(self, records: Iterable[bytes]) -> None:
+        if os.fstat(self._descriptor).st_size != self._durable_bytes:
+            raise DiskRefused(f"{self._path}: somebody else wrote into the journal, and it cannot be trusted")
         data = memoryview(b"".join(_line(record, self._blobs) for record in records))
         written = 0
         while written < len(data):

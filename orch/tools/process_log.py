@@ -5,8 +5,10 @@ and surrogates are gone. A log that cannot be read yields a line that says so; n
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from orch.mission.redaction import MASK
 from orch.mission.transcript import clean
 
 OUTPUT_LIMIT = 12_000
@@ -39,6 +41,18 @@ def read_output(log: Path, start: int, notes: str = "") -> str:
         return excerpt(log, start, OUTPUT_LIMIT - len(notes)) + notes
     except OSError as error:
         return f"[the output cannot be read: {error}]{notes}"
+
+
+def scrub(log: Path, secrets: Sequence[bytes]) -> None:
+    """Strike `secrets` out of a log that nobody writes any more."""
+    try:
+        data = log.read_bytes() if secrets else b""
+        if any(secret in data for secret in secrets):
+            for secret in secrets:
+                data = data.replace(secret, MASK.encode())
+            log.write_bytes(data)
+    except OSError:
+        return  # what cannot be read here is said by whoever reads it next
 
 
 def last_lines(log: Path, lines: int) -> str:

@@ -16,7 +16,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +25,8 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from orch.errors import OrchError, ToolError
-from orch.tools.process_log import LOG_LIMIT_BYTES, last_lines, log_size, read_output
+from orch.mission.redaction import SHORTEST
+from orch.tools.process_log import LOG_LIMIT_BYTES, last_lines, log_size, read_output, scrub
 from orch.tools.process_table import SWEEP_LIMIT_S
 from orch.tools.process_tree import Child, ProcessTree
 
@@ -76,8 +77,9 @@ class _Ending(StrEnum):
 class _Keeper:
     """The thread that owns the process tree."""
 
-    def __init__(self, marker: str) -> None:
+    def __init__(self, marker: str, secrets: Collection[str]) -> None:
         self.tree = ProcessTree(marker)
+        self.secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST)
         self._thread = ThreadPoolExecutor(1, "orch-commands")
 
     def do(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
@@ -248,6 +250,7 @@ class Job:
     def _let_go(self, child: Child, notes: str) -> str:
         """Forget `child` and return its output. In the keeper's thread."""
         self._keeper.tree.forget(child)
+        scrub(self.log, self._keeper.secrets)
         return read_output(self.log, child.log_start, notes)
 
 
@@ -255,11 +258,12 @@ class Processes:
     """Runs the commands of one mission. One per process; leaving its context ends everything.
 
     `environment` is all that the children get, but for `marker` (as `ORCH_MISSION`) and a mark of their own.
+    `secrets` are struck out of the logs when their commands are over.
     """
 
-    def __init__(self, environment: Mapping[str, str], marker: str) -> None:
+    def __init__(self, environment: Mapping[str, str], marker: str, secrets: Collection[str] = ()) -> None:
         self._environment = dict(environment)
-        self._keeper = _Keeper(marker)
+        self._keeper = _Keeper(marker, secrets)
         self._drivers = asyncio.TaskGroup()
         self._jobs: set[Job] = set()
         self._shell = "sh"

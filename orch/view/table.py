@@ -13,7 +13,7 @@ _BAR_CELLS = 20
 _LONGEST_COMMAND = 10_000  # a command is for pasting: it is never cut
 _ITEM_COLUMNS = 24
 _MANY = 12
-"""More sessions than this are folded to those that are not over."""
+"""Sessions shown at most, the latest; those that are over only where none goes on."""
 
 
 def render(missions: Missions, width: int) -> str:
@@ -55,10 +55,10 @@ def _lines(entry: MissionEntry, width: int) -> list[str]:
 def _table(sessions: Sequence[SessionEntry], width: int) -> list[str]:
     items = [defuse.line(s.item or "-", _ITEM_COLUMNS) for s in sessions]
     item_width = max(len("item"), *map(defuse.columns, items))
-    lines = [f"{'':<5} {'role':<9} {'item':<{item_width}} {'state':<7} {'turns':>5} {'tokens':>8}  doing"]
+    lines = [f"{'':<5} {'role':<9} {'item':<{item_width}} {'state':<11} {'turns':>5} {'tokens':>8}  doing"]
     for s, item in zip(sessions, items, strict=True):
         padding = " " * (item_width - defuse.columns(item))
-        counts = f"{s.state:<7} {s.turns:>5} {s.tokens:>8,}  "
+        counts = f"{s.state:<11} {s.turns:>5} {s.tokens:>8,}  "
         head = f"{s.session:<5} {s.role:<9} {item}{padding} {counts}"
         lines.append((head + defuse.line(s.doing, max(10, width - defuse.columns(head)))).rstrip())
     return lines

@@ -113,8 +113,9 @@ def test_there_is_no_baseline_once_something_may_have_been_written() -> None:
     orders = script(Delegate(spec("T", "x.py")), DelegatePlan("goal"))
     mission = Simulation(cast(commander=orders)).start().run()
 
-    assert [e.phase for e in mission.events if isinstance(e, ev.VerificationStarted)] == ["seal"]
-    assert mission.state.outcome is ev.Outcome.SEALED
+    phases = {e.phase for e in mission.events if isinstance(e, ev.VerificationStarted)}
+    assert ev.VerificationPhase.BASELINE not in phases
+    assert any(isinstance(e, ev.LeaseAcquired) for e in mission.events)
 
 
 def test_the_commander_needs_no_slot() -> None:

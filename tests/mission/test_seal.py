@@ -16,6 +16,7 @@ from orch.mission.state import (
     SessionStatus,
     Verification,
     known_tree,
+    seal_commands,
     tree_hash,
 )
 from tests.mission.casts import spec
@@ -202,16 +203,29 @@ def test_red_that_names_nobody_or_several_belongs_to_nobody_yet(output: str) -> 
     assert opened.item is None
 
 
-def test_a_green_run_closes_the_issues_of_red_commands_also_of_those_no_longer_asked_for() -> None:
+def test_a_green_run_closes_the_issues_of_red_commands() -> None:
     """A seal has no open issue."""
     closed, sealed = judged(with_issue(AB, A, "verify"), ran())
-    dropped, also_sealed = judged(with_issue(AB, A, "an older verify"), ran())
 
     assert isinstance(closed, ev.IssueClosed)
-    assert isinstance(dropped, ev.IssueClosed)
-    assert dropped.reason == "no longer among the verification's commands"
     assert isinstance(sealed, ev.MissionSealed)
-    assert isinstance(also_sealed, ev.MissionSealed)
+
+
+def test_a_red_command_is_not_planned_away() -> None:
+    """It stays among the seal's commands until it exits 0, and a run without it seals nothing."""
+    state = with_issue(AB, A, "an older verify")
+
+    assert seal_commands(state)[-1] == "an older verify"
+    assert [e.type for e in judged(state, ran())][-1] == "seal.refused"
+
+
+def test_a_changed_file_that_no_item_has_any_more_stands_in_the_way() -> None:
+    """Its item was dropped: nobody approved what is on disk."""
+    state = replace(AB, changed=("a.py", "left.py"))
+
+    assert [b.text for b in blockers(state)] == [
+        "left.py was changed, and no item has it any more: delegate it, to be finished or deleted"
+    ]
 
 
 def test_red_again_is_a_new_issue_with_an_id_of_its_own() -> None:

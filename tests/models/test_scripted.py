@@ -400,8 +400,17 @@ async def test_a_reviewer_rejects_with_the_failing_test() -> None:
 
 @pytest.mark.anyio
 async def test_a_reviewer_does_not_approve_what_it_has_no_evidence_for() -> None:
-    """A command that did not run is no proof, whatever it printed."""
-    verdict = await review(Session(Role.REVIEWER, brief(spec("auth"))), "error: timed out", "exit 0")
+    """A command that was cut off is no proof: it runs again, and is no proof for ever either."""
+    session = Session(Role.REVIEWER, brief(spec("auth")))
+    session.result(*["text"] * len(await session.turn()))
+    names = []
+    for _ in range(3):
+        names += [name for name, _ in await session.turn()]
+        session.result("interrupted: its outcome is unknown")
+    ((name, verdict),) = await session.turn()
+
+    assert names == ["bash"] * 3
+    assert name == "submit_review"
     assert (verdict["verdict"], verdict["evidence"]) == ("reject", [])
 
 

@@ -221,9 +221,11 @@ def test_cancelling_a_task_ends_its_commands(house: House) -> None:
 
     run = house.begin(mission(commander=commander, reviewer=reviewer), max_parallel=1)
 
-    assert run.result.exit_code == 0, run.result.result
     assert (run.status("T1"), run.status("T2")) == ("dropped", "completed")
     assert run.result.duration_s < 60
+    assert run.result.exit_code == 1
+    assert "a.txt was changed, and no item has it any more" in run.result.blockers[0].text
+    assert [dropped.item for dropped in run.result.dropped] == ["T1"]
 
 
 def test_a_job_has_ended_before_the_mission_is_verified(house: House) -> None:

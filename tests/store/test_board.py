@@ -195,3 +195,17 @@ def test_what_leads_out_of_the_workspace_or_is_no_file_is_not_read(tmp_path: Pat
     (workspace / "AGENTS.md").symlink_to("AGENTS.md")
 
     assert context.text() == "# CLAUDE.md\n\nbe brief\n"
+
+
+def test_a_directory_in_the_place_of_a_file_is_nobodys_bug(folder: Folder) -> None:
+    """The view goes elsewhere, the context is refused in words, and nothing is read from it."""
+    for name in ("todo.md", "context.md"):
+        (folder.root / name).mkdir(parents=True)
+
+    notice = write_view(folder, "todo.md", "text")
+
+    assert notice is not None
+    assert (folder.orch / "todo.md").read_text().endswith("text")
+    assert Context(folder).text() == ""
+    with pytest.raises(ToolError):
+        write_context(folder, "text")

@@ -266,6 +266,20 @@ async def test_alive_notices_that_the_file_is_gone_or_another(mission: MissionFo
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("tamper", [b"", b"{}\n"])
+async def test_a_journal_that_somebody_else_wrote_into_is_refused(
+    mission: MissionFolder, tamper: bytes
+) -> None:
+    """A command of an agent may truncate it or add to it: nothing more is acknowledged in such a file."""
+    async with created(mission) as journal:
+        await journal.append([Heal(seq=1, text="mine")])
+
+        mission.journal.write_bytes(mission.journal.read_bytes() + tamper if tamper else b"")
+        with pytest.raises(DiskRefused, match="somebody else"):
+            await journal.append([Heal(seq=2, text="more")])
+
+
+@pytest.mark.anyio
 async def test_long_strings_of_a_long_line_become_blobs(mission: MissionFolder) -> None:
     """The line stays short, the event comes back whole, and equal texts share a blob."""
     long = "x" * (LONGEST_LINE_BYTES + 1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orch.tools import process_log
-from orch.tools.process_log import OUTPUT_LIMIT, excerpt, last_lines, log_size, read_output
+from orch.tools.process_log import OUTPUT_LIMIT, excerpt, last_lines, log_size, read_output, scrub
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +107,14 @@ def test_a_tail_of_one_endless_line_is_bounded(log: Path) -> None:
     log.write_bytes(b"x" * 1_000_000)
 
     assert last_lines(log, 5) == "x" * OUTPUT_LIMIT
+
+
+def test_secrets_are_struck_out_of_a_log(tmp_path: Path) -> None:
+    """In the file itself; one without them is left as it is, one that is gone is nobody's trouble."""
+    log = tmp_path / "log"
+    log.write_bytes(b"\xffkey=sk-0123456789\n")
+
+    scrub(log, [b"sk-0123456789"])
+    scrub(tmp_path / "gone", [b"sk-0123456789"])
+
+    assert log.read_bytes() == b"\xffkey=***\n"
