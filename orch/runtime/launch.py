@@ -1,7 +1,8 @@
 """A mission from its first event to its result: builds the parts of the house, and takes them down again.
 
-`run` holds the mission lock for as long as anything of the mission lives, and leaves `result.json` and the
-generated views behind, whatever happened. Errors of the start are `UsageError` and leave nothing running.
+`begin` and `resume` hold the mission lock for as long as anything of the mission lives, and leave
+`result.json` and the generated views behind, whatever happened. Errors of the start are `UsageError`, or
+`DiskRefused`, and leave nothing running.
 """
 
 import asyncio

@@ -299,9 +299,8 @@ class Orchestrator:
     async def _guarded(self, work: Work) -> None:
         """Do some work; an error of a model ends the run or the session, as the table says."""
         try:
-            await self._job(work)
-        except SessionOver:
-            pass
+            with suppress(SessionOver):  # the mission took its turn away: what it did since is not recorded
+                await self._job(work)
         except ModelError as error:
             row = recovery.action_for(error)
             if row is None or row.action is recovery.Action.FAIL_SESSION:

@@ -143,12 +143,11 @@ async def run_background(desk: Desk, command: str, label: str | None, timeout_s:
 async def _note_end(desk: Desk, background: BackgroundJob, before: Hashes) -> None:
     """Put a job's end on record, unless it could not be ended, or outlived its session."""
     try:
-        finished = await background.job.wait()
-        events = await _evidence(desk, background.job.command, finished, before)
-        await desk.record(*events)
-        background.evidence = events[0].evidence
-    except (ToolError, SessionOver):
-        pass
+        with suppress(ToolError, SessionOver):
+            finished = await background.job.wait()
+            events = await _evidence(desk, background.job.command, finished, before)
+            await desk.record(*events)
+            background.evidence = events[0].evidence
     finally:
         background.noted.set()
 
