@@ -16,6 +16,7 @@ from orch.mission.events import (
     StopSignal,
     Usage,
 )
+from orch.mission.reduce import run_duration_s
 from orch.mission.state import (
     ItemStatus,
     MissionState,
@@ -165,7 +166,7 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         num_sessions=len(state.sessions),
         num_turns=state.num_turns,
         num_retries=state.num_retries,
-        duration_s=round(state.duration_s, 3),
+        duration_s=round(run_duration_s(state), 3),
         result=report(state),
     )
 

@@ -50,11 +50,6 @@ class MissionFolder:
         """Output of background commands."""
         return self.path / "jobs"
 
-    @property
-    def patch(self) -> Path:
-        """What the mission changed."""
-        return self.path / "changes.patch"
-
     def create(self) -> None:
         """Make the folder and its sub-folders; what exists stays. Raises `DiskRefused`."""
         try:

@@ -169,3 +169,16 @@ def test_a_result_round_trips_through_json() -> None:
         summary = result.summarise(state, RESUME)
 
         assert result.Result.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_a_run_whose_end_could_not_be_written_took_time_all_the_same() -> None:
+    """A full disk takes no last event: what counts is the last sign of life."""
+    cut = MissionState(
+        goal="g",
+        outcome=ev.Outcome.DISK,
+        duration_s=1.5,
+        run_started="2026-01-01T00:00:00.000Z",
+        ts="2026-01-01T00:00:04.000Z",
+    )
+
+    assert result.summarise(cut, None).duration_s == 5.5

@@ -26,7 +26,7 @@ def test_every_path_is_that_of_the_contract(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     mission = folder.mission("m-1")
     paths = [folder.context, folder.todo, folder.issues, folder.docs, folder.settings, folder.locks]
-    paths += [mission.journal, mission.result, mission.blobs, mission.patch, mission.jobs]
+    paths += [mission.journal, mission.result, mission.blobs, mission.jobs]
 
     assert [path.relative_to(tmp_path / ".opencode").as_posix() for path in paths] == [
         "context.md",
@@ -38,7 +38,6 @@ def test_every_path_is_that_of_the_contract(tmp_path: Path) -> None:
         "orch/missions/m-1/journal.jsonl",
         "orch/missions/m-1/result.json",
         "orch/missions/m-1/blobs",
-        "orch/missions/m-1/changes.patch",
         "orch/missions/m-1/jobs",
     ]
 
