@@ -1,12 +1,79 @@
-"""What holds for every test: no blocking call on the loop, no network but loopback, a HOME of its own."""
+"""What holds for every test: no blocking call on the loop, no network but loopback, a HOME of its own.
+
+`pytest --faults` runs the tests that inject a fault (`tests.faults`) and prints the table of them.
+"""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.faults import FAULTS, Table
+
+_TABLE = pytest.StashKey[Table]()
+_FAULTS = "faults"
+_FIGURE = "figure"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--faults`."""
+    parser.addoption(
+        "--faults", action="store_true", help="run the tests that inject a fault; show the table"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line(
+        "markers", "fault(number, ...): the faults of tests/faults.py that a test injects"
+    )
+    config.stash[_TABLE] = Table()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note what each test injects; with `--faults`, leave the others out."""
+    for item in items:
+        faults = tuple(fault for mark in item.iter_markers("fault") for fault in mark.args)
+        assert FAULTS.keys() >= set(faults), f"{item.nodeid} names a fault that is not in the list"
+        item.user_properties += [(_FAULTS, faults)] if faults else []
+    if config.getoption("--faults"):
+        left_out = [item for item in items if not _injected(item.user_properties)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _injected(item.user_properties)]
+
+
+def _injected(properties: list[tuple[str, object]]) -> tuple[int, ...]:
+    return next((value for name, value in properties if name == _FAULTS and isinstance(value, tuple)), ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take a test's outcome and figure into the table."""
+    report = yield
+    faults = _injected(item.user_properties)
+    if faults and (report.when == "call" or not report.passed):
+        figure = "; ".join(str(value) for name, value in item.user_properties if name == _FIGURE)
+        name = item.nodeid.partition("[")[0]
+        item.config.stash[_TABLE].add(faults, name, report.outcome, figure)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table."""
+    if config.getoption("--faults"):
+        for line in config.stash[_TABLE].lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A fault without a test fails a run of the table."""
+    whole = session.config.getoption("--faults") and session.config.args_source.name != "ARGS"
+    if whole and session.config.stash[_TABLE].missing and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture
