@@ -8,14 +8,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from orch.config import ModelRef, Provider, ProviderKind
+from orch.config import ModelFacts, ModelRef, Provider, ProviderKind
 from orch.errors import UsageError
 from orch.models import demo_script, scripted
 from orch.models.demo_script import DEFECT, DEMO_GOAL
 from orch.view import defuse
 
 MODEL = ModelRef("demo", scripted.DEMO_MODEL)
-PROVIDER = Provider("demo", ProviderKind.OPENAI, "http://demo.invalid/v1", None, {})
+_FREE = ModelFacts(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0)
+PROVIDER = Provider("demo", ProviderKind.OPENAI, "http://demo.invalid/v1", None, {MODEL.name: _FREE})
 
 
 def goal(given: str) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from orch.mission import events as ev
+from orch.mission.transcript import clean
 
 
 def _as_list(value: object) -> object:
@@ -18,10 +19,19 @@ def _as_list(value: object) -> object:
     if isinstance(value, str):
         try:
             parsed = json.loads(value)
-        except ValueError:
+            return _cleaned(parsed) if isinstance(parsed, list) else [value]
+        except (ValueError, RecursionError):
             return [value] if value.strip() else []
-        return parsed if isinstance(parsed, list) else [value]
     return [] if value is None else value
+
+
+def _cleaned(value: object) -> object:
+    """Clean the strings of a text that was read as JSON a second time: escapes hide in it from the first."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): _cleaned(inner) for key, inner in value.items()}
+    return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list)]

@@ -23,11 +23,14 @@ _PROXIES = frozenset({"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"})
 _FIXED = {
     "CI": "1",
     "DEBIAN_FRONTEND": "noninteractive",
+    "EDITOR": "true",
     "GIT_EDITOR": "true",
+    "GIT_PAGER": "cat",
     "GIT_TERMINAL_PROMPT": "0",
     "NO_COLOR": "1",
     "PAGER": "cat",
     "TERM": "dumb",
+    "VISUAL": "true",
 }
 """Nobody is there to answer, to page or to see colours."""
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from orch.mission.events import Event, EvidenceId, FileChanged, ItemId, SessionId
 from orch.mission.state import Item, MissionState, MissionStatus, Session, SessionStatus
+from orch.tools.bystanders import Bystanders
 from orch.tools.processes import Job, Processes
 
 
@@ -54,6 +55,7 @@ class Place:
     processes: Processes
     state: Callable[[], MissionState]
     hashes: Callable[[Iterable[str]], Awaitable[Mapping[str, str | None]]]
+    bystanders: Bystanders
     keep: Callable[[bytes], str]
     holds: Callable[[ItemId, str], bool]
     write_context: Callable[[str], str]

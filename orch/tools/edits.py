@@ -8,6 +8,7 @@ are looked at once more at the moment of writing, in the thread that writes.
 
 import asyncio
 import fnmatch
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -34,9 +35,10 @@ def _read(workspace: Path, path: str, offset: int, limit: int) -> ToolResult:
     try:
         page = files.read_page(workspace, path, offset, limit)
     except ToolError as error:
-        if files.fingerprint(workspace, path) is not None:
+        where = paths.locate(workspace, path)
+        if os.path.lexists(workspace / where):
             raise
-        return ToolResult(text=str(error), ok=False, seen={paths.locate(workspace, path): None})
+        return ToolResult(text=str(error), ok=False, seen={where: None})
     return ToolResult(text=page.text, seen={page.path: page.sha256})
 
 

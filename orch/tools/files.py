@@ -32,6 +32,7 @@ LINE_CHARS = 2000
 READ_BYTES_MAX = 50_000_000
 WRITE_BYTES_MAX = 1_000_000
 
+_DIGEST_BYTES = 1 << 18
 _PIECE_BYTES = 4 * (LINE_CHARS + 1)  # holds one character too many, whatever their size
 _BOM = b"\xef\xbb\xbf"
 _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -78,10 +79,19 @@ def fingerprint(workspace: Path, path: str) -> str | None:
 
 def _sha256_at(folder: int, name: str, path: str) -> str | None:
     try:
-        with opened(folder, name, path) as (file, _):
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with opened(folder, name, path) as (file, info):
+            return _digest(file, info.st_size)
     except FileNotFoundError:
         return None
+
+
+def _digest(file: BufferedReader, size_bytes: int) -> str:
+    """Hash what a file had when it was opened: one that somebody keeps adding to has no end."""
+    digest = hashlib.sha256()
+    while size_bytes > 0 and (piece := file.read(min(size_bytes, _DIGEST_BYTES))):
+        digest.update(piece)
+        size_bytes -= len(piece)
+    return digest.hexdigest()
 
 
 def read_page(workspace: Path, path: str, offset: int = 1, limit: int = PAGE_LINES) -> Page:
@@ -104,19 +114,20 @@ def read_page(workspace: Path, path: str, offset: int = 1, limit: int = PAGE_LIN
             if b"\0" in file.read(BINARY_PROBE_BYTES):
                 raise ToolError(f"{path} is a binary file ({info.st_size:,} bytes) and cannot be shown.")
             file.seek(0)
-            return _page(path, file, max(1, offset), max(1, limit))
+            return _page(path, file, info.st_size, range(max(1, offset), max(1, offset) + max(1, limit)))
     except FileNotFoundError:
         raise missing(workspace, path) from None
 
 
-def _page(path: str, file: BufferedReader, first: int, limit: int) -> Page:
-    """Hash the whole file in pieces, and keep the lines asked for."""
+def _page(path: str, file: BufferedReader, size_bytes: int, wanted: range) -> Page:
+    """Hash the whole file, as large as it was when it was opened, and keep the lines that are wanted."""
     digest = hashlib.sha256()
     lines: list[str] = []
-    chars, number, begins = 0, 1, True
-    while piece := file.readline(_PIECE_BYTES):
+    chars, number, begins, first = 0, 1, True, wanted.start
+    while piece := file.readline(min(_PIECE_BYTES, size_bytes)):
+        size_bytes -= len(piece)
         digest.update(piece)
-        if begins and number == first + len(lines) and len(lines) < limit and chars < PAGE_CHARS:
+        if begins and number == first + len(lines) and number in wanted and chars < PAGE_CHARS:
             lines.append(f"{number:>6}\t{_shown(piece, number)}")
             chars += len(lines[-1])
         begins = piece.endswith(b"\n")
@@ -350,8 +361,19 @@ def commit(workspace: Path, change: Change) -> None:
 
 
 def _refuse_conflict(folder: int, name: str, change: Change) -> None:
-    if _sha256_at(folder, name, change.path) != change.before:
+    """Look at the content, and once more at the file: somebody may save it while its content is read."""
+    signature = _signature(folder, name)
+    steady = _sha256_at(folder, name, change.path) == change.before and _signature(folder, name) == signature
+    if not steady:
         raise Conflict(f"{change.path} was changed meanwhile; nothing was written. Read it again first.")
+
+
+def _signature(folder: int, name: str) -> tuple[int, ...] | None:
+    try:
+        info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 def _replace(folder: int, name: str, change: Change, data: bytes) -> None:

@@ -19,6 +19,7 @@ LOG_LIMIT_BYTES = 64 * 1024 * 1024
 _HEAD_SHARE = 3
 """A third of a cut output is its head: its end says how it ended."""
 _BYTES_PER_CHAR = 4
+_PIECE_BYTES = 1 << 20
 
 
 def log_size(log: Path, start: int) -> int:
@@ -29,30 +30,52 @@ def log_size(log: Path, start: int) -> int:
         return 0
 
 
-def read_output(log: Path, start: int, notes: str = "") -> str:
-    """Cut `log` at the limit; return what stands in it from `start` on, and `notes` behind it.
+def read_output(log: Path, start: int, notes: str = "", secrets: Sequence[bytes] = ()) -> str:
+    """Cut `log` at the limit and scrub it; return what stands in it from `start` on, `notes` behind it.
 
     All of it together is within `OUTPUT_LIMIT`.
     """
     try:
-        if log_size(log, start) > LOG_LIMIT_BYTES:
-            os.truncate(log, start + LOG_LIMIT_BYTES)
+        is_too_long = log_size(log, start) > LOG_LIMIT_BYTES
+        if is_too_long:
             notes = f"\n[the log was cut at {LOG_LIMIT_BYTES >> 20} MiB]{notes}"
-        return excerpt(log, start, OUTPUT_LIMIT - len(notes)) + notes
+        text = excerpt(log, start, OUTPUT_LIMIT - len(notes), secrets)  # its end says how the command ended
+        if is_too_long:
+            os.truncate(log, start + LOG_LIMIT_BYTES)
+        scrub(log, secrets, start)
+        return text + notes
     except OSError as error:
         return f"[the output cannot be read: {error}]{notes}"
 
 
-def scrub(log: Path, secrets: Sequence[bytes]) -> None:
-    """Strike `secrets` out of a log that nobody writes any more."""
+def scrub(log: Path, secrets: Sequence[bytes], start: int = 0) -> None:
+    """Strike `secrets` out of what stands in a log from `start` on, and nobody writes any more.
+
+    In place and piece by piece: a log may be as large as `LOG_LIMIT_BYTES`, and many end at once.
+    """
+    if not secrets:
+        return
+    overlap = max(map(len, secrets)) - 1
     try:
-        data = log.read_bytes() if secrets else b""
-        if any(secret in data for secret in secrets):
-            for secret in secrets:
-                data = data.replace(secret, MASK.encode())
-            log.write_bytes(data)
+        with log.open("r+b") as file:
+            while True:
+                file.seek(start)
+                piece = file.read(_PIECE_BYTES + overlap)
+                masked = _masked(piece, secrets)
+                if masked != piece:
+                    file.seek(start)
+                    file.write(masked)
+                if len(piece) <= _PIECE_BYTES:
+                    return
+                start += _PIECE_BYTES
     except OSError:
         return  # what cannot be read here is said by whoever reads it next
+
+
+def _masked(data: bytes, secrets: Sequence[bytes]) -> bytes:
+    for secret in secrets:
+        data = data.replace(secret, MASK[:1].encode() * len(secret))
+    return data
 
 
 def last_lines(log: Path, lines: int) -> str:
@@ -66,20 +89,24 @@ def last_lines(log: Path, lines: int) -> str:
     return "".join(kept)[-OUTPUT_LIMIT:]
 
 
-def excerpt(log: Path, start: int, limit: int) -> str:
+def excerpt(log: Path, start: int, limit: int, secrets: Sequence[bytes] = ()) -> str:
     """Return at most `limit` characters of `log` from `start` on: all, or head and tail around a mark."""
+
+    def part(begin: int, end: int) -> str:
+        return _decode(_masked(_read(log, begin, end), secrets))
+
     size = log.stat().st_size
     start = min(start, size)
     reach = limit * _BYTES_PER_CHAR
     if size - start <= reach:
-        text = _decode(_read(log, start, size))
+        text = part(start, size)
         if len(text) <= limit:
             return text
     mark = f"\n[... cut: {size - start} bytes in all, the whole output is in {clean(str(log))} ...]\n"
     head_chars = limit // _HEAD_SHARE
     tail_chars = max(1, limit - head_chars - len(mark))
-    head = _decode(_read(log, start, min(size, start + reach)))[:head_chars]
-    tail = _decode(_read(log, max(start, size - reach), size))[-tail_chars:]
+    head = part(start, min(size, start + reach))[:head_chars]
+    tail = part(max(start, size - reach), size)[-tail_chars:]
     return head + mark + tail
 
 

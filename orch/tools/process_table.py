@@ -12,9 +12,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 MISSION_MARK = "ORCH_MISSION"
@@ -24,6 +25,8 @@ COMMAND_MARK = "ORCH_COMMAND"
 SWEEP_LIMIT_S = 0.5
 """How long it may take until all that was killed is gone."""
 SWEEP_PAUSE_S = 0.005
+FILES_WANTED = 8_192
+"""Open files that are enough for any number of sessions; some programs close all that they might have."""
 
 _READ_BYTES = 65_536
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 4, 36, 37  # linux/prctl.h
@@ -84,20 +87,56 @@ def harden_self() -> None:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def survivors(marker: str) -> tuple[int, ...]:
-    """Return the pids of the mission's children that live, but for the caller's; none without /proc."""
-    marked = (pid for pid in _numbers("/proc") if _value(_environment(pid), MISSION_MARK) == marker)
-    return tuple(sorted(set(marked) - {os.getpid()}))
+def raise_file_limit() -> int:
+    """Allow this process as many open files as it may need; return how many it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError):  # macOS has a lower limit of its own
+        return soft
+    return wanted
 
 
-def end_survivors(marker: str) -> tuple[int, ...]:
+def survivors(marker: str, logs: Path | None = None) -> tuple[int, ...]:
+    """Return the pids of the mission's children that live, but for the caller's; none without /proc.
+
+    One that wiped its marks still has its output, if it did not close that too: with `logs`, what has a log
+    of the mission open for writing counts as well.
+    """
+    folder = None if logs is None else f"{os.path.realpath(logs)}/"
+    found = (pid for pid in _numbers("/proc") if _is_left(pid, marker, folder))
+    return tuple(sorted(set(found) - {os.getpid()}))
+
+
+def end_survivors(marker: str, logs: Path | None = None) -> tuple[int, ...]:
     """Kill what a crashed orch left of its mission, wait till it is gone, return the pids that resist."""
+    folder = None if logs is None else f"{os.path.realpath(logs)}/"
     deadline = time.monotonic() + SWEEP_LIMIT_S
-    while (living := survivors(marker)) and time.monotonic() < deadline:
+    while (living := survivors(marker, logs)) and time.monotonic() < deadline:
         for pid in living:
-            send(pid, signal.SIGKILL)
+            send_if(pid, signal.SIGKILL, partial(_is_left, pid, marker, folder))
         time.sleep(SWEEP_PAUSE_S)
     return living
+
+
+def _is_left(pid: int, marker: str, logs: str | None) -> bool:
+    if _value(_environment(pid), MISSION_MARK) == marker:
+        return True
+    return logs is not None and any(_is_written(pid, number, logs) for number in _numbers(f"/proc/{pid}/fd"))
+
+
+def _is_written(pid: int, number: int, logs: str) -> bool:
+    """Say whether a descriptor of a process writes to a file beneath `logs`: who only reads one is nobody."""
+    try:
+        if not str(Path(f"/proc/{pid}/fd/{number}").readlink()).startswith(logs):
+            return False
+    except OSError:
+        return False
+    flags = _read(f"/proc/{pid}/fdinfo/{number}").partition(b"flags:")[2].split()[:1]
+    return bool(flags) and int(flags[0], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def command_of(pid: int) -> str | None:
@@ -153,7 +192,7 @@ def ticks_now() -> int:
 
 
 def open_exit_fd(pid: int) -> int | None:
-    """Return a descriptor that turns readable when the child `pid` exits; `None` where there is none."""
+    """Return a descriptor that turns readable when `pid` exits; `None` where there is none."""
     if sys.platform != "linux":
         return None
     try:
@@ -166,6 +205,21 @@ def send(pid: int, signum: int) -> None:
     """Signal a process, if it is still there and may be signalled."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signum)
+
+
+def send_if(pid: int, signum: int, is_it: Callable[[], bool]) -> None:
+    """Signal a process that `is_it` still says is the right one, and never a later one with its number."""
+    descriptor = open_exit_fd(pid)
+    if descriptor is None:
+        if is_it():
+            send(pid, signum)
+        return
+    try:
+        if is_it() and sys.platform == "linux":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(descriptor, signum)
+    finally:
+        os.close(descriptor)
 
 
 def send_group(group: int, signum: int) -> bool:

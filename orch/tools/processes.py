@@ -26,12 +26,14 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from orch.errors import OrchError, ToolError
 from orch.mission.redaction import SHORTEST
-from orch.tools.process_log import LOG_LIMIT_BYTES, last_lines, log_size, read_output, scrub
+from orch.tools.process_log import LOG_LIMIT_BYTES, last_lines, log_size, read_output
 from orch.tools.process_table import SWEEP_LIMIT_S
 from orch.tools.process_tree import Child, ProcessTree
 
 GRACE_S = 1.0
 """Between asking a command to end and ending it."""
+FLOOD_GRACE_S = 0.2
+"""The same for one that floods its log: whatever it writes meanwhile takes space on the disk."""
 REAP_LIMIT_S = 1.0
 """Until what was killed is gone; longer only in an uninterruptible wait of the kernel."""
 ENDING_LIMIT_S = GRACE_S + REAP_LIMIT_S + 0.5
@@ -80,6 +82,7 @@ class _Keeper:
     def __init__(self, marker: str, secrets: Collection[str]) -> None:
         self.tree = ProcessTree(marker)
         self.secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST)
+        self.is_hurried = False
         self._thread = ThreadPoolExecutor(1, "orch-commands")
 
     def do(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
@@ -214,7 +217,8 @@ class Job:
     async def _clear(self, child: Child, ending: _Ending) -> frozenset[int]:
         """End what is left of `child`, asking first if it did not exit by itself; return what resists."""
         if ending is not _Ending.EXITED:
-            await self._strike(child, signal.SIGTERM, GRACE_S)
+            grace_s = FLOOD_GRACE_S if ending is _Ending.OVERFLOWED else GRACE_S
+            await self._strike(child, signal.SIGTERM, grace_s)
         return await self._strike(child, signal.SIGKILL, REAP_LIMIT_S)
 
     async def _strike(self, child: Child, signum: int, limit_s: float) -> frozenset[int]:
@@ -223,6 +227,8 @@ class Job:
         pause_s = _GONE_LOOK_S
         living = await self._keeper.do(strike, child, signum)
         while living and time.monotonic() < deadline:
+            if self._keeper.is_hurried and signum == signal.SIGTERM:
+                break
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _GONE_LOOK_MAX_S)
             # Killing again is harmless and meets the newly born; asking again would be understood as "now".
@@ -250,8 +256,7 @@ class Job:
     def _let_go(self, child: Child, notes: str) -> str:
         """Forget `child` and return its output. In the keeper's thread."""
         self._keeper.tree.forget(child)
-        scrub(self.log, self._keeper.secrets)
-        return read_output(self.log, child.log_start, notes)
+        return read_output(self.log, child.log_start, notes, self._keeper.secrets)
 
 
 class Processes:
@@ -290,6 +295,10 @@ class Processes:
                 # Without the body's error: all drivers are done, and it goes on by itself.
                 await self._drivers.__aexit__(None, None, None)
                 self._keeper.dismiss()
+
+    def hurry(self) -> None:
+        """Give no command any time to end by itself, from now on."""
+        self._keeper.is_hurried = True
 
     async def run(self, command: str, *, cwd: Path, log: Path, timeout_s: float) -> Finished:
         """Run `command` to its end. Cancelled, it is ended and gone before the cancellation goes on.

@@ -7,6 +7,7 @@ pattern that cannot be used, a path that does not exist, and a search that takes
 
 import asyncio
 import json
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ async def grep(workspace: Path, pattern: str, path: str | None = None, include: 
     Raises:
         ToolError: An argument cannot be used, or the search took too long.
     """
-    start = await asyncio.to_thread(_start, workspace, path)
+    start = await asyncio.to_thread(_start, workspace, path, walk.GREP_FILE_BYTES_MAX)
     include = _checked(include) if include else None
     query = walk.Query(str(workspace), start, include, _checked(pattern), GREP_MATCHES_MAX)
     found, more = await _ask(query)
@@ -69,11 +70,17 @@ def _checked(pattern: str) -> str:
     return pattern
 
 
-def _start(workspace: Path, path: str | None) -> str:
-    """Return where to search, relative to the workspace."""
+def _start(workspace: Path, path: str | None, limit_bytes: int | None = None) -> str:
+    """Return where to search, relative to the workspace: a folder, or a file of at most `limit_bytes`."""
     start = locate(workspace, path or ".")
-    if not (workspace / start).exists():
-        raise ToolError(f"{start} does not exist; leave path out to search the whole workspace.")
+    try:
+        info = (workspace / start).lstat()
+    except OSError:
+        raise ToolError(f"{start} does not exist; leave path out to search the whole workspace.") from None
+    if not (stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode)):
+        raise ToolError(f"{start} is a link, pipe, socket or device, not a file.")
+    if stat.S_ISREG(info.st_mode) and limit_bytes is not None and info.st_size > limit_bytes:
+        raise ToolError(f"{start} has {info.st_size:,} bytes; only files up to {limit_bytes:,} are searched.")
     return start
 
 

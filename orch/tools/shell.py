@@ -3,17 +3,21 @@
 Evidence says what orch itself saw: the command, its exit status, and the hashes of the item's files when it
 ended. It is void if they changed while it ran. A plan file that changed without a write of orch's tools is
 recorded, and becomes an issue for its owner: the Reviewer never codes, also not by a formatter. A file that
-a Worker or a setup is just changing is nobody's intrusion.
+a Worker or a setup is just changing is nobody's intrusion. One of no item that changed is named, to the
+Reviewer and in the mission's result.
 """
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from orch.errors import ToolError
 from orch.mission import events as ev
 from orch.mission.review import next_issue
-from orch.mission.state import ItemStatus, MissionState, owner_of, tree_hash, tree_paths
+from orch.mission.state import ItemStatus, MissionState, owner_of, plan_files, tree_hash, tree_paths
+from orch.tools.bystanders import FRESH_S, Look, changed
 from orch.tools.desk import BackgroundJob, Desk, SessionOver, ToolResult
 from orch.tools.processes import Finished
 
@@ -24,13 +28,37 @@ MAX_JOBS = 20
 NOTED_LIMIT_S = 10.0
 """From the end of a job until its evidence is on record: some hashes and one write to the journal."""
 
+_ASKED = re.compile(
+    r"/dev/tty|not a (?:tty|terminal)|no tty|terminal is (?:required|not)|not (?:from|to) a terminal|getpass"
+    r"|EOF when reading|ioctl for device|could not read (?:username|password)"
+    r"|(?:password|passphrase)[^\n]*:\s*\Z|\[y(?:es)?/n(?:o)?\]|\(y(?:es)?/n(?:o)?|empty commit message"
+    r"|reading input|failed tty|[^\n][:?>] ?\Z",
+    re.IGNORECASE,
+)
+"""What programs say that found nobody to ask."""
+_ASKED_CHARS = 2_000
+_NAMED_MAX = 5
+
 Hashes = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was there before a command: the hashes of its item's files, and the files of no item."""
+
+    hashes: Hashes
+    others: Look
+
+
+async def _look(desk: Desk) -> _Before:
+    hashes = await desk.place.hashes(desk.item.files)
+    return _Before(hashes, await desk.place.bystanders.look(FRESH_S))
 
 
 async def bash(desk: Desk, call_id: str, command: str, timeout_s: float | None) -> ToolResult:
     """Run a command to its end."""
     limit_s = _limit(timeout_s, DEFAULT_TIMEOUT_S)
-    before = await desk.place.hashes(desk.item.files)
+    before = await _look(desk)
     finished = await desk.place.processes.run(
         command,
         cwd=desk.place.workspace,
@@ -46,10 +74,11 @@ def _limit(timeout_s: float | None, default_s: float) -> float:
 
 
 async def _evidence(
-    desk: Desk, command: str, finished: Finished, before: Hashes
+    desk: Desk, command: str, finished: Finished, before: _Before
 ) -> tuple[ev.EvidenceRecorded, *tuple[ev.Event, ...]]:
-    """Return what a finished command proves, and which plan files it changed, as events."""
+    """Return what a finished command proves, and which files it should have left alone, as events."""
     known = desk.place.state()
+    others = await desk.place.bystanders.look()
     after = await desk.place.hashes(tree_paths(known))
     state = desk.place.state()
     item = desk.item
@@ -63,11 +92,24 @@ async def _evidence(
         duration_s=round(finished.duration_s, 3),
         tree=tree_hash(after),
         files=files,
-        void=any(before.get(path) != sha for path, sha in files.items()),
+        void=any(before.hashes.get(path) != sha for path, sha in files.items()),
         log=finished.log.name,
     )
     intruded = {path: sha for path, sha in after.items() if _is_intrusion(known, state, path, sha)}
-    return (proof, *_intrusions(desk, command, intruded))
+    meddled = changed(before.others, others, [*plan_files(known), *plan_files(state)])
+    found = [*_intrusions(desk, command, intruded), *_denials(desk, command, meddled)]
+    return (proof, *found)
+
+
+def _denials(desk: Desk, command: str, meddled: Sequence[str]) -> list[ev.Event]:
+    """Return an event that names the files of no item that changed, unless a setup may have done it."""
+    state = desk.place.state()
+    if not meddled or any(_is_set_up(state, path) for path in plan_files(state)):
+        return []
+    more = f" and {len(meddled) - _NAMED_MAX} more" if len(meddled) > _NAMED_MAX else ""
+    names = ", ".join(meddled[:_NAMED_MAX])
+    reason = f"{names}{more} changed while `{command}` ran: no item's, and not for a Reviewer to change"
+    return [ev.PermissionDenied(session=desk.session_id, item=desk.session.item, tool="bash", reason=reason)]
 
 
 def _is_intrusion(known: MissionState, now: MissionState, path: str, sha: str | None) -> bool:
@@ -113,10 +155,24 @@ def _text(proof: ev.EvidenceRecorded, intrusions: list[ev.Event], finished: Fini
     lines = [_headline(proof.evidence, finished)]
     if finished.timed_out:
         lines.append(f"ended by orch: it ran longer than {limit_s:.0f} s")
+    if hint := _hint(finished):
+        lines.append(hint)
     if proof.void:
         lines.append("void as evidence: the command changed the item's own files")
     lines += [f"changed while it ran: {e.path}" for e in intrusions if isinstance(e, ev.FileChanged)]
+    lines += [f"not yours to change: {e.reason}" for e in intrusions if isinstance(e, ev.PermissionDenied)]
     return "\n".join([*lines, finished.output.rstrip() or "(no output)"])
+
+
+def _hint(finished: Finished) -> str:
+    """Say what to do instead where a command seems to have wanted somebody to answer it; else nothing."""
+    failed = finished.exit_code != 0 or finished.timed_out
+    if failed and _ASKED.search(finished.output[-_ASKED_CHARS:]):
+        return (
+            "hint: it seems to have asked for input; nobody answers here and there is no terminal: give it "
+            "what it wants as arguments, by a pipe, or use its flag for that (-y, --yes, --no-input, -m)"
+        )
+    return "hint: what has to run for longer belongs into run_background" if finished.timed_out else ""
 
 
 def _headline(evidence: ev.EvidenceId, finished: Finished) -> str:
@@ -128,7 +184,7 @@ async def run_background(desk: Desk, command: str, label: str | None, timeout_s:
     if sum(1 for background in desk.jobs.values() if background.job.running) >= MAX_JOBS:
         raise ToolError(f"{MAX_JOBS} jobs are running already: kill_background one first")
     job_id = f"{desk.session_id}-job{len(desk.jobs) + 1}"
-    before = await desk.place.hashes(desk.item.files)
+    before = await _look(desk)
     job = await desk.place.processes.start(
         command,
         cwd=desk.place.workspace,
@@ -140,7 +196,7 @@ async def run_background(desk: Desk, command: str, label: str | None, timeout_s:
     return ToolResult(text=f"job {job_id} started{f' ({label})' if label else ''}: {command}")
 
 
-async def _note_end(desk: Desk, background: BackgroundJob, before: Hashes) -> None:
+async def _note_end(desk: Desk, background: BackgroundJob, before: "_Before") -> None:
     """Put a job's end on record, unless it could not be ended, or outlived its session."""
     try:
         with suppress(ToolError, SessionOver):

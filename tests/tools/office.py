@@ -23,6 +23,7 @@ from orch.store.blobs import Blobs
 from orch.store.folder import Folder
 from orch.store.locks import Leases
 from orch.tools import toolbox
+from orch.tools.bystanders import Bystanders
 from orch.tools.desk import Desk, Place, ToolResult
 from orch.tools.hashes import Hashes
 from orch.tools.processes import Processes
@@ -68,6 +69,7 @@ class Office:
             processes=processes,
             state=lambda: self.state,
             hashes=hashes.of,
+            bystanders=Bystanders(workspace),
             keep=self.blobs.keep,
             holds=self.leases.holds,
             write_context=lambda content: board.write_context(self.folder, content),

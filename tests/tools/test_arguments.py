@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orch.errors import ToolError
@@ -76,6 +76,43 @@ def test_what_cannot_be_read_is_explained(tool: str, arguments: object, words: s
         parsed(tool, arguments)
 
 
+@pytest.mark.fault(27)
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("[" * 100_000, ["[" * 100_000]),
+        ("[" * 100_000 + "]" * 100_000, None),
+        ('["\\ud800", "a\\u0000b"]', ["\ufffd", "a\ufffdb"]),
+        ("[NaN, 1e999, 7]", ["nan", "inf", "7"]),
+        ("[" + "9" * 5000 + "]", None),
+    ],
+)
+def test_a_list_that_hides_in_a_text_is_read_as_carefully_as_the_rest(
+    text: str, read: list[str] | None
+) -> None:
+    """It was no JSON when the call was checked: depth, numbers and characters are met here first."""
+    plan = parsed("submit_plan", {"items": [], "verify": text})
+
+    assert isinstance(plan, Plan)
+    assert plan.verify == (read or [text])
+    json.dumps(plan.verify, ensure_ascii=False).encode()
+
+
+@pytest.mark.fault(27)
+def test_characters_that_no_log_can_hold_are_cleaned_wherever_a_list_holds_them() -> None:
+    """In the issues of a verdict, and in the items of a plan."""
+    review = parsed("submit_review", {"verdict": "reject", "issues": '[{"description": "\\ud800"}]'})
+    item = '{"id": "a", "title": "\\u0000", "files": ["\\udfff"], "instructions": "i"}'
+    plan = parsed("submit_plan", {"items": f"[{item}]"})
+
+    assert isinstance(review, Review)
+    assert isinstance(plan, Plan)
+    assert [issue.description for issue in review.issues] == ["\ufffd"]
+    assert (plan.items[0].title, plan.items[0].files) == ("\ufffd", ["\ufffd"])
+
+
+@pytest.mark.fault(27)
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(TOOLS)),
     st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists),

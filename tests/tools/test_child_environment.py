@@ -72,11 +72,14 @@ def test_tools_find_their_home_and_nobody_is_asked() -> None:
         **kept,
         "CI": "1",
         "DEBIAN_FRONTEND": "noninteractive",
+        "EDITOR": "true",
         "GIT_EDITOR": "true",
+        "GIT_PAGER": "cat",
         "GIT_TERMINAL_PROMPT": "0",
         "NO_COLOR": "1",
         "PAGER": "cat",
         "TERM": "dumb",
+        "VISUAL": "true",
     }
 
 

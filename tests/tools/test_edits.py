@@ -75,8 +75,9 @@ async def test_a_write_needs_an_earlier_look_at_a_file_that_exists(tmp_path: Pat
         assert (tmp_path / "a.txt").read_text() == "newer\n"
 
 
+@pytest.mark.fault(41)
 async def test_a_persons_change_is_a_conflict_until_it_was_read(tmp_path: Path) -> None:
-    """It is never overwritten unseen; the Worker reads again and goes on."""
+    """It is never overwritten, edited or deleted unseen; the Worker reads again and goes on."""
     async with opened(tmp_path) as office:
         desk = await office.worker(A)
         await office.call(desk, "write", path="a.txt", content="mine\n")
@@ -84,6 +85,10 @@ async def test_a_persons_change_is_a_conflict_until_it_was_read(tmp_path: Path) 
 
         with pytest.raises(Conflict, match="changed since you read it"):
             await office.call(desk, "write", path="a.txt", content="mine again\n")
+        with pytest.raises(Conflict, match="changed since you read it"):
+            await office.call(desk, "edit", path="a.txt", old_string="person", new_string="Worker")
+        with pytest.raises(Conflict, match="changed since you read it"):
+            await office.call(desk, "delete", path="a.txt")
         assert (tmp_path / "a.txt").read_text() == "a person's\n"
         await office.call(desk, "read", path="a.txt")
         await office.call(desk, "write", path="a.txt", content="both\n")
@@ -91,6 +96,7 @@ async def test_a_persons_change_is_a_conflict_until_it_was_read(tmp_path: Path) 
         assert (tmp_path / "a.txt").read_text() == "both\n"
 
 
+@pytest.mark.fault(41)
 async def test_a_file_that_a_person_deleted_is_no_conflict_for_ever(tmp_path: Path) -> None:
     """Whoever looks and finds it gone knows that, and may write it anew."""
     async with opened(tmp_path) as office:
@@ -147,6 +153,7 @@ async def test_nothing_is_written_without_the_lease(tmp_path: Path) -> None:
         assert not (tmp_path / "a.txt").exists()
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize("tool", ["write", "edit", "delete"])
 async def test_a_write_that_was_done_before_a_crash_is_not_repeated(tmp_path: Path, tool: str) -> None:
     """Its intent is on record and the file is what it was to become: only the result was lost."""
@@ -170,6 +177,7 @@ async def test_a_write_that_was_done_before_a_crash_is_not_repeated(tmp_path: Pa
         assert len(office.all(ev.FileIntended)) == 1
 
 
+@pytest.mark.fault(40)
 async def test_a_write_that_a_crash_prevented_is_done(tmp_path: Path) -> None:
     """The file still is what it was before."""
     (tmp_path / "a.txt").write_text("old\n")

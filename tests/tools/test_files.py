@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import resource
 import socket
@@ -12,17 +13,26 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orch.errors import Conflict, DiskRefused, ToolError
+from orch.mission import events as ev
+from orch.store.folder import Folder
+from orch.store.locks import Leases
 from orch.tools import files
 from orch.tools.files import Change, commit, fingerprint, prepare_delete, prepare_edit, prepare_write
 from orch.tools.files import read_page as read
-from orch.tools.paths import locate
+from orch.tools.paths import locate, missing
+from orch.tools.walk import walk
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 OLD = b"one\ntwo\nthree\n"
 relaxed = settings(
@@ -99,6 +109,7 @@ paths = st.builds(
 )
 
 
+@pytest.mark.fault(35)
 @relaxed
 @given(path=paths | st.text(max_size=20))
 def test_no_path_escapes(maze: Path, path: str) -> None:
@@ -118,6 +129,7 @@ def test_no_path_escapes(maze: Path, path: str) -> None:
         assert (maze / path).samefile(maze / canonical)
 
 
+@pytest.mark.fault(35)
 @relaxed
 @given(first=paths, second=paths)
 @example("in/../f", "./f")
@@ -131,6 +143,47 @@ def test_the_same_file_has_one_name(maze: Path, first: str, second: str) -> None
         return
     if all((maze / name).exists() for name in names):
         assert (maze / names[0]).samefile(maze / names[1]) == (names[0] == names[1])
+
+
+@pytest.fixture(scope="module")
+def leases() -> Iterator[Leases]:
+    """Return the leases of a workspace of their own."""
+    with tempfile.TemporaryDirectory() as workspace:
+        folder = Folder(Path(workspace))
+        folder.create()
+        yield Leases(folder)
+
+
+@pytest.mark.fault(35)
+@relaxed
+@given(first=paths, second=paths)
+@example("in/../f", "./f")
+@example("e\u0301", "\u00e9")
+def test_a_path_keeps_its_meaning_in_the_journal_and_has_one_lock(
+    maze: Path, leases: Leases, first: str, second: str
+) -> None:
+    """Whatever is granted reads back as it was; two names share a lock exactly if they are one file's."""
+    try:
+        one, other = locate(maze, first), locate(maze, second)
+    except ToolError:
+        return
+    event = ev.FileIntended(session=ev.SessionId("S1"), path=one, before=None, after=None)
+    assert ev.EVENT.validate_json(event.model_dump_json(ensure_ascii=True)) == event
+    assert json.loads(json.dumps(one)) == one
+    assert (leases._file(one) == leases._file(other)) == (one == other)
+
+
+@pytest.mark.fault(35)
+def test_a_name_on_disk_that_is_no_utf8_is_never_handed_out(workspace: Path) -> None:
+    """Neither by its bytes nor through a link to it; and nothing else in its folder is lost for it."""
+    os.close(os.open(os.fsencode(workspace) + b"/caf\xe9", os.O_CREAT | os.O_WRONLY))
+    (workspace / "link").symlink_to("caf\udce9")
+
+    for path in ("caf\udce9", "link"):
+        with pytest.raises(ToolError, match="UTF-8"):
+            locate(workspace, path)
+    assert list(walk(workspace)) == ["a.txt"]
+    assert "café" not in str(missing(workspace, "cafe"))
 
 
 @pytest.mark.parametrize(
@@ -282,6 +335,47 @@ def test_a_looping_link_is_refused(workspace: Path) -> None:
     (workspace / "loop").symlink_to("loop")
     with pytest.raises(ToolError):
         read(workspace, "loop")
+
+
+class _Growing(RawIOBase):
+    """A file that somebody keeps adding lines to."""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Stand wherever one likes: it is all the same."""
+        return offset + whence
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Find more, whenever one looks."""
+        view = memoryview(buffer)
+        view[:] = (b"line\n" * (len(view) // 5 + 1))[: len(view)]
+        return len(view)
+
+
+@pytest.mark.fault(34)
+def test_a_file_that_grows_while_it_is_read_comes_to_an_end(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had when it was opened is what it was."""
+    (workspace / "log").write_bytes(b"line\n" * 20)
+
+    @contextmanager
+    def growing(folder: int, name: str, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+        del path
+        yield BufferedReader(_Growing()), os.stat(name, dir_fd=folder)
+
+    monkeypatch.setattr(files, "opened", growing)
+    page = read(workspace, "log", 19, 5)
+
+    assert page.text == "    19\tline\n    20\tline\nlines 19-20 of 20; end of file"
+    assert page.sha256 == fingerprint(workspace, "log") == sha256(b"line\n" * 20)
 
 
 def test_a_huge_file_is_refused_without_being_read(workspace: Path) -> None:
@@ -474,6 +568,7 @@ def test_overlapping_matches_are_several(workspace: Path) -> None:
 # --- committing ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(41)
 def test_a_change_in_between_is_a_conflict(workspace: Path) -> None:
     """What another wrote after the change was prepared stays."""
     changes = [
@@ -490,6 +585,41 @@ def test_a_change_in_between_is_a_conflict(workspace: Path) -> None:
     assert temporaries(workspace) == []
 
 
+@pytest.mark.fault(41)
+@pytest.mark.parametrize("save", ["in place", "by a rename", "delete"])
+def test_a_save_while_the_last_look_is_taken_is_a_conflict(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, save: str
+) -> None:
+    """The content was still the old one when it was read, and is a person's before the rename."""
+    changes = [
+        prepare_write(workspace, "a.txt", "mine\n", seen=sha256(OLD)),
+        prepare_edit(workspace, "a.txt", "two", "2", replace_all=False, seen=sha256(OLD)),
+        prepare_delete(workspace, "a.txt", seen=sha256(OLD)),
+    ]
+    digest = files._digest
+
+    def digest_while_a_person_saves(file: BufferedReader, size_bytes: int) -> str:
+        found = digest(file, size_bytes)
+        if save == "delete":
+            (workspace / "a.txt").unlink()
+        elif save == "in place":
+            (workspace / "a.txt").write_bytes(b"theirs\n")
+        else:
+            (workspace / "b.txt").write_bytes(b"theirs\n")
+            (workspace / "b.txt").replace(workspace / "a.txt")
+        return found
+
+    monkeypatch.setattr(files, "_digest", digest_while_a_person_saves)
+    for change in changes:
+        (workspace / "a.txt").write_bytes(OLD)
+        with pytest.raises(Conflict):
+            commit(workspace, change)
+        left = (workspace / "a.txt").read_bytes() if (workspace / "a.txt").exists() else None
+        assert left == (None if save == "delete" else b"theirs\n")
+    assert temporaries(workspace) == []
+
+
+@pytest.mark.fault(41)
 def test_a_change_at_the_last_moment_is_a_conflict(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look that counts is the one directly before the rename."""
     change = prepare_write(workspace, "a.txt", "mine\n", seen=sha256(OLD))

@@ -1,7 +1,9 @@
 """What is handed on of a log: bounded, usable, and without reading all of it."""
 
 import json
+import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,21 +61,27 @@ def test_characters_of_four_bytes_are_not_torn(log: Path) -> None:
     assert set(text.rpartition("]\n")[2]) == {"\N{SNAKE}"}
 
 
-def test_a_huge_log_is_cut_and_never_read_whole(log: Path) -> None:
-    """A log over its limit is truncated, which is said; only head and tail come into memory."""
+@pytest.mark.fault(31)
+def test_a_huge_log_is_cut_and_never_read_whole(
+    log: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """A log over its limit is truncated, which is said; only pieces come into memory, to be scrubbed too."""
     with log.open("wb") as file:
-        file.truncate(2 * process_log.LOG_LIMIT_BYTES)
+        file.truncate(5 << 30)
+        file.seek(0, os.SEEK_END)
+        file.write(b"the sk-0123456789 end")
     tracemalloc.start()
     try:
-        text = read_output(log, 10, "\n[note]")
+        text = read_output(log, 10, "\n[note]", [b"sk-0123456789"])
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert log.stat().st_size == process_log.LOG_LIMIT_BYTES + 10
-    assert text.endswith("\n[the log was cut at 64 MiB]\n[note]")
+    assert text.endswith("the ************* end\n[the log was cut at 64 MiB]\n[note]")
     assert len(text) == OUTPUT_LIMIT
-    assert peak_bytes < 2_000_000
+    assert peak_bytes < 8_000_000
+    record_property("figure", f"a log of 5 GB: {peak_bytes / 1e6:.1f} MB of memory at most")
 
 
 def test_a_log_that_is_gone_is_said_not_raised(tmp_path: Path) -> None:
@@ -117,4 +125,16 @@ def test_secrets_are_struck_out_of_a_log(tmp_path: Path) -> None:
     scrub(log, [b"sk-0123456789"])
     scrub(tmp_path / "gone", [b"sk-0123456789"])
 
-    assert log.read_bytes() == b"\xffkey=***\n"
+    assert log.read_bytes() == b"\xffkey=*************\n"
+
+
+@given(data=st.lists(st.sampled_from([b"x", b"sk-01234", b"sk-0"]), max_size=40).map(b"".join))
+def test_a_secret_that_lies_across_two_pieces_is_struck_out_too(log: Path, data: bytes) -> None:
+    """A log is scrubbed piece by piece as if it were read whole; what stands before `start` stays."""
+    log.write_bytes(b"sk-01234" + data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process_log, "_PIECE_BYTES", 10)
+        scrub(log, [b"sk-01234"], 8)
+
+    assert log.read_bytes() == b"sk-01234" + data.replace(b"sk-01234", b"*" * 8)

@@ -1,6 +1,7 @@
 """What the platform shows of processes."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from orch.tools.process_table import (
     own_children,
     parse_stat,
     read_table,
+    send_if,
     sight,
     survivors,
     ticks_now,
@@ -153,3 +155,30 @@ def test_hardening_hides_adopts_and_dumps_no_core() -> None:
     )
 
     assert hardened.stdout == "adopted 0 0\n"
+
+
+@pytest.mark.fault(14)
+def test_only_the_process_that_was_meant_is_signalled(marked: subprocess.Popen[bytes]) -> None:
+    """One that is not it any more hears nothing; one that is gone is no error."""
+    send_if(marked.pid, signal.SIGKILL, lambda: False)
+    assert marked.poll() is None
+
+    send_if(marked.pid, signal.SIGTERM, lambda: True)
+    assert marked.wait() == -signal.SIGTERM
+
+    send_if(marked.pid, signal.SIGKILL, lambda: True)
+
+
+@needs_proc
+@pytest.mark.fault(14)
+def test_a_number_that_changed_hands_after_the_look_is_not_signalled(
+    marked: subprocess.Popen[bytes],
+) -> None:
+    """What was opened before the look is what is signalled, also if it dies in between."""
+
+    def dies() -> bool:
+        marked.kill()
+        return bool(marked.wait())
+
+    send_if(marked.pid, signal.SIGKILL, dies)
+    assert marked.returncode == -signal.SIGKILL

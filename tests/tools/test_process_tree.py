@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -59,6 +60,7 @@ def _facts(folder: Path, body: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.fault(43)
 def test_who_wiped_its_marks_and_left_is_gone_on_return(tmp_path: Path) -> None:
     """`env -i setsid` leaves neither mark nor group; alone on the scene, it can only be this command's."""
     facts = _facts(
@@ -72,6 +74,7 @@ def test_who_wiped_its_marks_and_left_is_gone_on_return(tmp_path: Path) -> None:
     assert facts == {"exit": 4, "lives": False, "during": [], "children": []}
 
 
+@pytest.mark.fault(43)
 def test_orphans_with_families_are_ended_and_reaped(tmp_path: Path) -> None:
     """Double forks, families of escaped ones and many at once: no process and no zombie stays."""
     facts = _facts(
@@ -86,6 +89,29 @@ def test_orphans_with_families_are_ended_and_reaped(tmp_path: Path) -> None:
     )
 
     assert facts == {"forked": [], "family": [], "lives": False, "children": []}
+
+
+@pytest.mark.fault(46)
+def test_a_hundred_jobs_at_once_end_each_with_its_own_status(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Half of them end by themselves and half are killed, all at the same time."""
+    facts = _facts(
+        tmp_path,
+        """
+        held = len(os.listdir("/dev/fd"))
+        jobs = [await start(commands, "sleep 100" if n % 2 else f"exit {n}") for n in range(100)]
+        async with asyncio.TaskGroup() as group:
+            ends = [group.create_task(job.kill() if n % 2 else job.wait()) for n, job in enumerate(jobs)]
+        facts["codes"] = [end.result().exit_code for end in ends]
+        facts["held"] = [held, len(os.listdir("/dev/fd"))]
+        """,
+    )
+
+    assert facts["codes"] == [143 if n % 2 else n for n in range(100)]
+    assert facts["held"][0] == facts["held"][1]
+    assert facts["children"] == []
+    record_property("figure", f"descriptors: {facts['held'][0]} before, {facts['held'][1]} after")
 
 
 def test_an_orphan_of_a_running_neighbour_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +24,18 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="there is no /pr
 
 MARKER = "m-processes"
 FOREVER = "while :; do sleep 1; done"
+DEAF = """import os, signal
+for n in range(1, 32):
+    n in (signal.SIGKILL, signal.SIGSTOP) or signal.signal(n, lambda *_: None)
+print(os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
 LIMIT_S = 10.0
 NUMBERS = itertools.count()
 
 Run = Callable[..., Awaitable[Finished]]
+Record = Callable[[str, object], None]
 
 
 @pytest.fixture
@@ -54,6 +63,7 @@ def run(commands: Processes, tmp_path: Path) -> Run:
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less long for who will not listen anyway."""
     monkeypatch.setattr(processes, "GRACE_S", 0.1)
+    monkeypatch.setattr(processes, "FLOOD_GRACE_S", 0.1)
     monkeypatch.setattr(processes, "REAP_LIMIT_S", 0.5)
 
 
@@ -115,6 +125,7 @@ async def test_a_log_that_exists_is_added_to(run: Run) -> None:
     assert second.log.read_text() == "one\ntwo\n"
 
 
+@pytest.mark.fault(45)
 async def test_there_is_nothing_to_read_and_no_terminal(run: Run) -> None:
     """A command that reads gets an end of file at once."""
     finished = await run("cat; test -t 0 || echo no terminal")
@@ -147,18 +158,33 @@ async def test_a_command_may_clean_up_before_it_is_killed(commands: Processes, t
     assert (finished.exit_code, finished.output) == (7, "ready\nbye\n")
 
 
+@pytest.mark.fault(42)
 @pytest.mark.usefixtures("_short_grace")
-async def test_a_command_that_ignores_term_is_killed(commands: Processes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "stubborn",
+    [
+        "trap '' TERM INT HUP QUIT; sleep 100 & echo $!; wait",
+        f"trap 'echo no' TERM INT HUP QUIT; echo $$; {FOREVER}",
+        f"trap '' TERM INT HUP; (trap '' TERM; echo $BASHPID; {FOREVER}) & {FOREVER}",
+        f"exec python3 -c '{DEAF}'",
+    ],
+)
+async def test_a_command_that_ignores_signals_is_killed(
+    commands: Processes, tmp_path: Path, record_property: Record, stubborn: str
+) -> None:
     """After the grace nothing is asked any more, also not what the command waits for."""
-    job = await _start(commands, tmp_path, "trap '' TERM; sleep 100 & echo $!; wait")
+    job = await _start(commands, tmp_path, stubborn)
+    asked = time.monotonic()
 
     finished = await job.kill()
 
+    record_property("figure", f"dead {time.monotonic() - asked - processes.GRACE_S:.2f} s after the grace")
     assert (finished.exit_code, finished.timed_out) == (137, False)
     assert not await _lives(_first_number(finished))
 
 
 @needs_proc
+@pytest.mark.fault(43)
 @pytest.mark.parametrize(
     "leave",
     [
@@ -168,12 +194,20 @@ async def test_a_command_that_ignores_term_is_killed(commands: Processes, tmp_pa
         "setsid sh -c 'echo $$; exec sleep 100' & while [ ! -s /dev/stdout ]; do :; done",
         "(setsid sh -c 'echo $$; exec sleep 100' &) & while [ ! -s /dev/stdout ]; do :; done",
         f"setsid sh -c 'trap : TERM HUP; echo $$; {FOREVER}' & while [ ! -s /dev/stdout ]; do :; done",
+        "mkfifo p; (sleep 100 > p) & echo $!",
+        "(while :; do echo $BASHPID; done) & while [ ! -s /dev/stdout ]; do :; done",
     ],
 )
-async def test_what_a_command_leaves_behind_is_gone_when_it_returns(run: Run, leave: str) -> None:
+async def test_what_a_command_leaves_behind_is_gone_when_it_returns(
+    run: Run, record_property: Record, leave: str
+) -> None:
     """Whoever holds the output, left the group or forked twice ends with its command, and holds nobody up."""
+    began = time.monotonic()
+
     finished = await run(f"{leave}; exit 5")
 
+    after_s = time.monotonic() - began - finished.duration_s
+    record_property("figure", f"returns {after_s * 1000:.0f} ms after the command's exit")
     assert finished.exit_code == 5
     assert not await _lives(_first_number(finished))
     assert await _survivors() == ()
@@ -191,14 +225,28 @@ async def test_who_left_unmarked_is_found_in_the_tree(commands: Processes, tmp_p
     assert not await _lives(_first_number(finished))
 
 
-async def test_a_flood_of_output_ends_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault(31)
+@pytest.mark.parametrize(
+    ("flood", "exit_code"),
+    [
+        ("yes", 143),
+        ("tr '\\0' x < /dev/zero", 143),  # no line ends
+        ("cat /dev/urandom", 143),
+        ("yes & wait", 143),
+        ("trap '' TERM; yes", 137),
+        ("trap '' TERM; setsid yes & wait", 137),
+    ],
+)
+async def test_a_flood_of_output_ends_the_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, flood: str, exit_code: int
+) -> None:
     """At the limit of the log the command is ended; log and output are bounded and say so."""
     for module in (process_log, processes):
         monkeypatch.setattr(module, "LOG_LIMIT_BYTES", 1 << 20)
 
-    finished = await run("yes")
+    finished = await run(flood)
 
-    assert (finished.overflowed, finished.exit_code) == (True, 143)
+    assert (finished.overflowed, finished.exit_code) == (True, exit_code)
     assert finished.log.stat().st_size == 1 << 20
     assert len(finished.output) == OUTPUT_LIMIT
     assert finished.output.endswith("[orch ended this command: it wrote over 1 MiB]")
@@ -215,6 +263,36 @@ async def test_a_long_output_keeps_head_and_tail(run: Run) -> None:
     assert finished.log.read_text().splitlines() == [str(n) for n in range(1, 100_001)]
 
 
+def _peak_kb() -> int:
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+def _fresh_peak_kb() -> int:
+    """Count the peak of this process's memory from now on (proc(5), clear_refs); return it."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak_kb()
+
+
+@needs_proc
+@pytest.mark.fault(31)
+async def test_a_hundred_megabytes_end_the_command_and_stay_out_of_memory(
+    run: Run, record_property: Record
+) -> None:
+    """The real limit: the log keeps what it may, the output its head and its tail, orch next to nothing."""
+    before_kb = await asyncio.to_thread(_fresh_peak_kb)
+
+    finished = await run("echo first; head -c 100000000 /dev/zero | tr '\\0' x; echo last")
+
+    grown_kb = await asyncio.to_thread(_peak_kb) - before_kb
+    record_property("figure", f"100 MB of output: {grown_kb / 1024:.1f} MB more memory")
+    assert grown_kb < 64 * 1024
+    assert finished.log.stat().st_size == process_log.LOG_LIMIT_BYTES
+    assert finished.output.startswith("first\nxxx")
+    assert "[the log was cut at 64 MiB]" in finished.output
+    assert len(finished.output) <= OUTPUT_LIMIT
+
+
+@pytest.mark.fault(32)
 async def test_binary_output_becomes_text(run: Run) -> None:
     """Random bytes, NUL and surrogates in UTF-8 come out as text that fits into a request."""
     finished = await run(r"printf 'a\0b\377\355\240\200'; head -c 5000 /dev/urandom")

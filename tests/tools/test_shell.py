@@ -264,3 +264,35 @@ async def test_a_job_that_never_started_leaves_nothing(tmp_path: Path) -> None:
             await office.call(desk, "run_background", command="\0")
 
         assert desk.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("echo > tests.py", "tests.py"),
+        ("rm tests.py", "tests.py"),
+        ("chmod +x lib/x.py; touch lib/new.py", "lib/x.py"),
+        ("cp tests.py t && mv t tests.py", "tests.py"),
+        ("touch new; echo y > b.txt; echo z > build/z; echo log > x.log", None),
+        ("cat tests.py lib/x.py > /dev/null", None),
+    ],
+)
+async def test_a_file_of_no_item_that_a_command_changes_is_named(
+    tmp_path: Path, command: str, named: str | None
+) -> None:
+    """To the Reviewer and on record, but it stops nothing; what is ignored, new or an item's is not meant."""
+    for path in ("tests.py", "lib/x.py", "build/z", "x.log", "b.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("assert make() == 1\n")
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    async with opened(tmp_path) as office:
+        await office.worker(A)
+        desk = await office.reviewer(A)
+
+        said = (await office.call(desk, "bash", command=command)).text
+        denials = office.all(ev.PermissionDenied)
+
+        assert [named in denial.reason for denial in denials if named] == ([True] if named else [])
+        assert ("not yours to change: " in said) == (named is not None)
+        assert not office.last(ev.EvidenceRecorded).void
+        assert "not yours" not in (await office.call(desk, "bash", command="cat .gitignore")).text
