@@ -1,8 +1,8 @@
 """What people and agents read under `.opencode/`: generated views, and the context of the project.
 
 orch changes only what it made. A view starts with `<!-- orch:generated -->`; where a file of that name lacks
-that line it is a person's, and the view goes to `.opencode/orch/`. In `context.md` orch owns what stands
-between `<!-- orch -->` and `<!-- /orch -->`, and nothing else. All functions block.
+that line, and is not just empty, it is a person's, and the view goes to `.opencode/orch/`. In `context.md`
+orch owns what stands between `<!-- orch -->` and `<!-- /orch -->`, and nothing else. All functions block.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def write_view(folder: Folder, name: str, text: str) -> str | None:
         notice = f"{folder.root / name} is not orch's and was left alone; the generated one is {path}"
     if path.is_dir():
         return f"{path} is a directory: the generated one of that name is nowhere"
-    if _regular_bytes(path) != data:
+    if _regular_bytes(path, len(data) + 1) != data:
         atomic_write(path, data, mode=_SHARED_FILE)
     return notice
 
@@ -110,7 +110,7 @@ def _may_generate(path: Path) -> bool:
     if not os.path.lexists(path):
         return True
     head = _regular_bytes(path, len(GENERATED) + 2)
-    return head is not None and head.splitlines()[:1] == [GENERATED]
+    return head is not None and head.splitlines()[:1] in ([GENERATED], [])
 
 
 def _regular_bytes(path: Path, limit_bytes: int = -1) -> bytes | None:

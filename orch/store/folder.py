@@ -184,9 +184,9 @@ def sync_folder(path: Path) -> None:
 
 def disk_refused(path: Path, error: OSError) -> DiskRefused:
     """Say which file the disk refused and why."""
-    return DiskRefused(
-        f"{path}: {_reason(error)}; nothing acknowledged is lost, `orch resume` goes on when the disk can"
-    )
+    what = f"{path}: {_reason(error)}"
+    text = f"{what}; nothing acknowledged is lost, `orch resume` goes on when the disk can"
+    return DiskRefused(text, what=what)
 
 
 def _write_whole(path: Path, data: bytes, mode: int) -> None:

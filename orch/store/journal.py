@@ -3,11 +3,13 @@
 Theory of operation. A line is one JSON object, an event, with `"crc":"<8 hex>"` as its last member: the
 CRC-32 of the bytes of the line before `,"crc":`. One process writes, the holder of the mission lock; in it
 one thread takes all that is queued, writes it, and syncs once for all of it. Long strings go to blobs first.
+What is appended together is read together or not at all: a line before which others of its batch have to
+follow says how many, in `"more"`, and a batch without its end never happened.
 
 How it fails. Any error of the disk ends the writing: every waiting and later append raises `DiskRefused`,
-and the file is cut back to what was acknowledged. A crash can only leave an unfinished last line: `open`
-sets it aside, readers stop before it. Anything else that is wrong is `JournalDamaged` with its line, or
-`JournalNewer`, and the file is not touched.
+and the file is cut back to what was acknowledged. A crash can only leave an unfinished batch at the end:
+`open` sets it aside, readers stop before it. Anything else that is wrong is `JournalDamaged` with its line,
+or `JournalNewer`, and the file is not touched.
 """
 
 import asyncio
@@ -42,6 +44,7 @@ _APPEND = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _REFERENCE = f'"{REFERENCE}'.encode()
 _RECORD = re.compile(rb'\{"v":')
 _SEAL = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_MORE = re.compile(rb',"more":(\d{1,9})\}')  # the last member of an event has another name
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Journal:
         self._last_seq = last_seq
         self._disk = disk
         self._durable_bytes = os.fstat(descriptor).st_size
-        self._refusal: str | None = None
+        self._refusal: DiskRefused | None = None
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._writer.start()
@@ -96,7 +99,7 @@ class Journal:
 
     @classmethod
     def open(cls, mission: MissionFolder, disk: Disk = DISK) -> "Recovered":
-        """Read all events, cut an unfinished last line, and go on writing behind them.
+        """Read all events, cut an unfinished batch off the end, and go on writing behind them.
 
         Raises:
             JournalDamaged: a record cannot be trusted; nothing was changed.
@@ -122,7 +125,7 @@ class Journal:
             IllegalTransition: their `seq` does not follow; nothing was queued.
         """
         if self._refusal is not None or not self._writer.is_alive():
-            raise DiskRefused(self._refusal or f"{self._path}: the journal is closed")
+            raise _again(self._refusal or DiskRefused(f"{self._path}: the journal is closed"))
         for seq, event in enumerate(events, self._last_seq + 1):
             if event.seq != seq:
                 raise IllegalTransition(f"{event.type} has seq {event.seq} where the journal needs {seq}")
@@ -160,24 +163,24 @@ class Journal:
 
     def _commit(self, entries: list[_Entry]) -> None:
         # What they hear if this very method has a bug: nobody may be left waiting.
-        refusal: str | None = self._refusal or f"{self._path}: its writer failed"
+        refusal: DiskRefused | None = self._refusal or DiskRefused(f"{self._path}: its writer failed")
         try:
             if self._refusal is None:
-                self._write(record for entry in entries for record in entry.records)
+                self._write(record for entry in entries for record in _counted(entry.records))
                 refusal = None
         except OSError as error:
-            refusal = self._refusal = str(disk_refused(self._path, error))
+            refusal = self._refusal = disk_refused(self._path, error)
             self._take_back()
         except DiskRefused as error:
-            refusal = self._refusal = str(error)
+            refusal = self._refusal = error
         finally:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 entries[0].done.get_loop().call_soon_threadsafe(_settle, entries, refusal)
 
-    def _write(self, records: Iterable[bytes]) -> None:
+    def _write(self, records: Iterable[tuple[bytes, int]]) -> None:
         if os.fstat(self._descriptor).st_size != self._durable_bytes:
             raise DiskRefused(f"{self._path}: somebody else wrote into the journal, and it cannot be trusted")
-        data = memoryview(b"".join(_line(record, self._blobs) for record in records))
+        data = memoryview(b"".join(_line(record, more, self._blobs) for record, more in records))
         written = 0
         while written < len(data):
             written += self._disk.write(self._descriptor, data[written:])
@@ -199,23 +202,40 @@ class Recovered:
 
 
 def read(mission: MissionFolder) -> Iterator[Event]:
-    """Yield the events of a journal that somebody may be writing; an unfinished last line is none.
+    """Yield the events of a journal that somebody may be writing; those of an unfinished batch are none.
 
     Raises:
         JournalDamaged, JournalNewer, DiskRefused: as `Journal.open`; UsageError: there is no journal.
     """
-    for event, _ in _scan(mission):
-        yield event
+    seq, damaged = 0, None
+    while True:
+        try:
+            for event, _ in _scan(mission):
+                if event.seq > seq:
+                    seq = event.seq
+                    yield event
+        except JournalDamaged as damage:
+            # A repair that passed by is no damage: half of the tail was read before it, half behind it.
+            if damage.line == damaged:
+                raise
+            damaged = damage.line
+        else:
+            return
 
 
-def _settle(entries: list[_Entry], refusal: str | None) -> None:
+def _again(refused: DiskRefused) -> DiskRefused:
+    """Return the same error for one more to raise: a raised one carries where it was raised."""
+    return DiskRefused(str(refused), what=refused.what)
+
+
+def _settle(entries: list[_Entry], refusal: DiskRefused | None) -> None:
     for entry in entries:
         if entry.done.done():  # its task was cancelled; the events are written all the same
             continue
         if refusal is None:
             entry.done.set_result(None)
         else:
-            entry.done.set_exception(DiskRefused(refusal))
+            entry.done.set_exception(_again(refusal))
 
 
 def _json(event: Event) -> bytes:
@@ -242,12 +262,19 @@ def _cleaned(value: Any) -> Any:
             return value
 
 
-def _line(record: bytes, blobs: Blobs) -> bytes:
+def _counted(records: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield the records of one batch, each with the number of those that follow it."""
+    return zip(records, range(len(records) - 1, -1, -1), strict=True)
+
+
+def _line(record: bytes, more: int, blobs: Blobs) -> bytes:
     is_long = len(record) > LONGEST_LINE_BYTES
     if is_long or _REFERENCE in record:
         longest = LONGEST_STRING if is_long else sys.maxsize
         record = json.dumps(blobs.detach(json.loads(record), longest), separators=(",", ":")).encode("ascii")
     head = record[:-1]
+    if more:
+        head = b'%b,"more":%d' % (head, more)
     return b'%b,"crc":"%08x"}\n' % (head, zlib.crc32(head))
 
 
@@ -260,24 +287,43 @@ def _record(line: bytes) -> bytes | None:
 
 
 def _scan(mission: MissionFolder) -> Iterator[tuple[Event, int]]:
-    """Yield each event with the offset behind its line, up to an unfinished last line."""
+    """Yield each event with the offset behind its line, up to an unfinished batch."""
+    batch: list[tuple[Event, int]] = []
+    due = 0  # records of the batch that have to follow
+    for number, line, end_bytes in _records(mission.journal):
+        record, more = _split(line)
+        if batch and more != due - 1:
+            raise _damaged(mission.journal, number, f"a record stands where {due} of one batch had to follow")
+        batch.append((_event(record, mission, number), end_bytes))
+        due = more
+        if not due:
+            yield from batch
+            batch.clear()
+
+
+def _split(record: bytes) -> tuple[bytes, int]:
+    """Return the event of a record, and how many records of its batch follow."""
+    found = _MORE.search(record, max(0, len(record) - len(b',"more":123456789}')))
+    return (record[: found.start()] + b"}", int(found[1])) if found else (record, 0)
+
+
+def _records(path: Path) -> Iterator[tuple[int, bytes, int]]:
+    """Yield each intact line: its number, its JSON, the offset behind it; stop before an unfinished one."""
     end_bytes = 0
     try:
-        with _open_for_reading(mission.journal) as file:
+        with _open_for_reading(path) as file:
             for number, line in enumerate(file, 1):
                 record = _record(line)
                 if record is None:
                     if not _is_unfinished(line) or (line.endswith(b"\n") and file.read(1)):
-                        raise _damaged(mission.journal, number, "the record does not match its checksum")
+                        raise _damaged(path, number, "the record does not match its checksum")
                     return
                 end_bytes += len(line)
-                yield _event(record, mission, number), end_bytes
+                yield number, record, end_bytes
     except FileNotFoundError as error:
-        raise UsageError(
-            f"{mission.journal} does not exist; `orch status --all` lists the missions"
-        ) from error
+        raise UsageError(f"{path} does not exist; `orch status --all` lists the missions") from error
     except OSError as error:
-        raise disk_refused(mission.journal, error) from error
+        raise disk_refused(path, error) from error
 
 
 def _open_for_reading(path: Path) -> BinaryIO:
@@ -339,7 +385,7 @@ def _unknown(record: bytes, path: Path, number: int) -> JournalNewer | JournalDa
 
 
 def _cut(mission: MissionFolder, descriptor: int, end_bytes: int) -> str | None:
-    """Set aside what stands behind the last whole record; say so in words."""
+    """Set aside what stands behind the last whole batch; say so in words."""
     size_bytes = os.fstat(descriptor).st_size
     if size_bytes == end_bytes:
         return None

@@ -7,6 +7,7 @@ The kernel frees both when their process dies, however it dies. What stands *in*
 people: who holds a lock is asked of the kernel. Refusals are values (`acquire` of a lease) or `MissionHeld`.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -129,6 +130,7 @@ class Leases:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder.locks
         self._held: dict[str, _Lease] = {}
+        self._is_closed = False
         self._guard = threading.Lock()
 
     def acquire(self, item: ItemId, paths: Iterable[str]) -> str | None:
@@ -137,18 +139,16 @@ class Leases:
         Raises:
             DiskRefused: a lock file could not be made; nothing was taken.
         """
-        wanted = dict.fromkeys(paths)
         with self._guard, ExitStack() as undo:
+            if self._is_closed:
+                return "the run is over"
             taken: dict[str, _Lease] = {}
-            for path in wanted:
-                owner = self._held.get(path)
-                if owner is not None and owner.item != item:
-                    return f"{path} is held by item {owner.item}"
-                if owner is not None:
-                    continue
-                lease = self._lock(item, path, undo)
-                if lease is None:
-                    return f"{path} is held by another process{_named_pid(self._file(path))}"
+            for path in dict.fromkeys(paths):
+                lease = self._held.get(path) or self._lock(item, path, undo)
+                if isinstance(lease, str):
+                    return lease
+                if lease.item != item:
+                    return f"{path} is held by item {lease.item}"
                 taken[path] = lease
             undo.pop_all()
             self._held |= taken
@@ -162,12 +162,13 @@ class Leases:
         """Say whether `item` owns `path` now, and the lock file still is the one that binds others."""
         with self._guard:
             lease = self._held.get(path)
-            if lease is None or lease.item != item:
-                return False
-            try:
-                return os.path.samestat(lease.file.lstat(), os.fstat(lease.descriptor))
-            except OSError:
-                return False
+            return lease is not None and lease.item == item and _is_in_place(lease)
+
+    def intact(self) -> bool:
+        """Say whether all that is held still binds other processes: no lock file is gone or another one."""
+        with self._guard:
+            leases = list(self._held.values())
+            return all(_is_in_place(lease) for lease in leases)
 
     def release(self, item: ItemId) -> None:
         """Free all that `item` holds."""
@@ -176,27 +177,38 @@ class Leases:
                 os.close(self._held.pop(path).descriptor)
 
     def close(self) -> None:
-        """Free everything."""
+        """Free everything, for good: who still is about to take something comes too late."""
         with self._guard:
+            self._is_closed = True
             while self._held:
                 os.close(self._held.popitem()[1].descriptor)
 
     def _file(self, path: str) -> Path:
         return self._folder / f"{hashlib.sha256(path.encode(errors='surrogatepass')).hexdigest()[:16]}.lock"
 
-    def _lock(self, item: ItemId, path: str, undo: ExitStack) -> _Lease | None:
+    def _lock(self, item: ItemId, path: str, undo: ExitStack) -> _Lease | str:
+        """Lock the file of `path`, or return why that cannot be now."""
         file = self._file(path)
         try:
             descriptor = os.open(file, _LOCK_FILE, 0o600)
             undo.callback(os.close, descriptor)
             if not lock_descriptor(descriptor, blocking=False):
-                return None
+                return f"{path} is held by another process{_named_pid(file)}"
             note = json.dumps({"path": path, "pid": os.getpid()}).encode()
             os.pwrite(descriptor, note, 0)
             os.ftruncate(descriptor, len(note))
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return f"{path} cannot be locked: too many files are open"
             raise disk_refused(file, error) from error
         return _Lease(item, file, descriptor)
+
+
+def _is_in_place(lease: _Lease) -> bool:
+    try:
+        return os.path.samestat(lease.file.lstat(), os.fstat(lease.descriptor))
+    except OSError:
+        return False
 
 
 def _take_patiently(workspace: Path) -> ExitStack:

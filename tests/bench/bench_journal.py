@@ -1,26 +1,41 @@
 """How fast the journal is: run it as a script, in a folder on the disk that is meant.
 
+python tests/bench/bench_journal.py
+
 50 tasks append 100 times three events of about 900 bytes, each waiting until its own are durable. Then
-100,000 events of about 1 KB are written and read back.
+missions of 10,000 and of 100,000 events, of 100 sessions at work, are written, read back and reduced, and
+looked at with `orch status`; and the time is taken that a resume needs until it goes on. Each reader is a
+process of its own, so that its memory is its own too.
 """
 
 import asyncio
 import itertools
+import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from orch.mission.events import Event, MessageReason, MessageSent, MissionId, SessionId
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from orch.mission.events import Event, MessageReason, MessageSent, MissionId, SessionId, ToolFinished
+from orch.mission.reduce import replay
 from orch.store.folder import Folder, MissionFolder
 from orch.store.journal import Journal, read
+from tests.bench.bench_reduce import busy_mission
 
 TASKS = 50
 APPENDS = 100
 EVENTS = 3
-REPLAYED = 100_000
 BATCH = 1_000
+SIZES = (10_000, 100_000)
+RUNS = 5
+TOLD = 3_000
 PADDING = 700  # with the envelope: about 900 bytes a line
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def event(seq: int, padding: int = PADDING) -> Event:
@@ -65,39 +80,89 @@ async def append_together(mission: MissionFolder) -> None:
     say(f"loop CPU per append of {EVENTS}: {sum(on_loop_s) / len(on_loop_s) * 1e6:.0f} µs")
 
 
-async def fill(mission: MissionFolder) -> None:
+async def fill(mission: MissionFolder, events: Sequence[Event]) -> None:
     """Write the journal that is read back."""
     journal = await asyncio.to_thread(Journal.create, mission)
-    for first in range(1, REPLAYED, BATCH):
-        await journal.append([event(seq, 850) for seq in range(first, first + BATCH)])
+    for first in range(0, len(events), BATCH):
+        await journal.append(events[first : first + BATCH])
     await asyncio.to_thread(journal.close)
+    size = mission.journal.stat().st_size
+    say(f"{len(events):,} events, {size / 1e6:.0f} MB, {size / len(events):.0f} bytes an event")
 
 
-def replay(mission: MissionFolder) -> None:
-    """Print how long readers and recovery take."""
-    size_mb = mission.journal.stat().st_size / 1e6
-    started = time.perf_counter()
-    count = sum(1 for _ in read(mission))
-    say(f"read {count:,} events, {size_mb:.0f} MB: {time.perf_counter() - started:.2f} s")
-    started = time.perf_counter()
+def read_back(mission: MissionFolder) -> None:
+    """Print how long readers and recovery take, and how much memory. In a process of its own."""
+    base_mb = _peak_mb()
+    started, cpu = time.perf_counter(), time.process_time()
+    state = replay(read(mission))
+    say(f"  read and reduce: {_took(started, cpu)} to seq {state.seq:,}")
+    say(f"  memory at its most: {_peak_mb():.0f} MB, {base_mb:.0f} MB of it before")
+    started, cpu = time.perf_counter(), time.process_time()
     recovered = Journal.open(mission)
-    say(f"open with {len(recovered.events):,} events: {time.perf_counter() - started:.2f} s")
+    replay(recovered.events)
+    say(f"  a resume is ready (open, check, reduce) after {_took(started, cpu)}")
     recovered.journal.close()
+
+
+def _took(started: float, cpu: float) -> str:
+    return f"{time.perf_counter() - started:.2f} s ({time.process_time() - cpu:.2f} s of CPU)"
+
+
+def _peak_mb() -> float:
+    """Return the most memory that this program had; what its parent had is not counted."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def look(workspace: Path) -> None:
+    """Print how long `orch status` takes, from its start to its end."""
+    times_s, cpu = [], resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "orch", "status", "--json", "-C", str(workspace)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        times_s.append(time.perf_counter() - started)
+    cpu_s = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - cpu) / RUNS
+    say(f"  orch status, the whole process: {min(times_s):.2f} s at best of {RUNS} ({cpu_s:.2f} s of CPU)")
 
 
 def say(line: str) -> None:
     """Write one line of the report."""
     sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _told(event: Event) -> Event:
+    """Let what a tool told be as long as it usually is: the events come to about 1 KB."""
+    return event.model_copy(update={"text": "x" * TOLD}) if isinstance(event, ToolFinished) else event
+
+
+def measure(size: int) -> None:
+    """Measure a mission of `size` events in a temporary folder beneath the current directory."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
+        folder = Folder(Path(place))
+        folder.create()
+        events = [_told(event) for event in busy_mission(size)]
+        mission = folder.mission(events[0].mission)
+        asyncio.run(fill(mission, events))
+        subprocess.run([sys.executable, __file__, place, mission.path.name], check=True)
+        look(Path(place))
 
 
 def main() -> None:
-    """Measure in a temporary folder beneath the current directory."""
+    """Measure; called by itself with a workspace and a mission, read that back."""
+    if len(sys.argv) == 3:
+        read_back(Folder(Path(sys.argv[1])).mission(sys.argv[2]))
+        return
+    os.environ["PYTHONPATH"] = str(ROOT)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
         folder = Folder(Path(place))
         folder.create()
         asyncio.run(append_together(folder.mission("m-append")))
-        asyncio.run(fill(folder.mission("m-replay")))
-        replay(folder.mission("m-replay"))
+    for size in SIZES:
+        measure(size)
 
 
 if __name__ == "__main__":

@@ -45,12 +45,12 @@ def sealed_mission() -> list[ev.Event]:
     return simulation.start(max_parallel=ITEMS).run().events
 
 
-def busy_mission() -> list[ev.Event]:
-    """Return the journal of many Workers at work."""
+def busy_mission(size: int = EVENTS) -> list[ev.Event]:
+    """Return the first events of the journal of many Workers at work."""
     seq = count(1)
     return [
         event.model_copy(update={"seq": next(seq), "ts": TS, "mission": MISSION})
-        for event in islice(_at_work(), EVENTS)
+        for event in islice(_at_work(), size)
     ]
 
 

@@ -5,11 +5,18 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orch.errors import DiskRefused, ToolError
-from orch.store.board import LONGEST_SOURCE_BYTES, Context, _with_block, write_context, write_view
+from orch.store.board import (
+    GENERATED,
+    LONGEST_SOURCE_BYTES,
+    Context,
+    _with_block,
+    write_context,
+    write_view,
+)
 from orch.store.folder import Folder
 
 pieces = st.lists(
@@ -47,6 +54,7 @@ def test_a_view_replaces_an_older_view_but_not_the_same_one(folder: Folder) -> N
     assert folder.todo.read_text().endswith("new\n")
 
 
+@pytest.mark.fault(38)
 def test_a_view_that_was_edited_or_deleted_is_generated_anew(folder: Folder) -> None:
     """Nobody reads it back."""
     write_view(folder, "todo.md", "- [ ] a\n")
@@ -60,7 +68,7 @@ def test_a_view_that_was_edited_or_deleted_is_generated_anew(folder: Folder) -> 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"my list", b"\n<!-- orch:generated -->\n", b"<!-- orch:generated -->x\n", b"\xff\x00"]
+    "content", [b" ", b"my list", b"\n<!-- orch:generated -->\n", b"<!-- orch:generated -->x\n", b"\xff\x00"]
 )
 def test_a_persons_file_of_the_same_name_is_left_alone(folder: Folder, content: bytes) -> None:
     """The view goes to orch's own folder and one line says so."""
@@ -73,6 +81,53 @@ def test_a_persons_file_of_the_same_name_is_left_alone(folder: Folder, content: 
     assert notice is not None
     assert str(folder.orch / "todo.md") in notice
     assert "\n" not in notice
+
+
+MANGLED: dict[str, bytes | None] = {
+    "deleted": None,
+    "emptied": b"",
+    "huge": GENERATED + b"\n" + b"- [ ] x\n" * 100_000,
+    "in a merge": GENERATED + b"\n<<<<<<< HEAD\n- [x] a\n=======\n- [ ] a\n>>>>>>> theirs\n",
+    "binary": GENERATED + b"\n" + bytes(range(256)),
+    "cut in its mark": GENERATED[:-3],
+    "written by a person": b"my own list\n",
+    "a person's, with the mark inside": b"mine\n" + GENERATED + b"\n",
+}
+
+
+@pytest.mark.fault(38)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([*MANGLED, "a folder", "a link"]), max_size=3))
+def test_whatever_becomes_of_a_view_it_stands_somewhere_and_nobodys_file_is_lost(
+    folder: Folder, fates: list[str]
+) -> None:
+    """After any number of accidents the next write leaves it whole, and a person's file as it was."""
+    elsewhere = folder.workspace / "elsewhere"
+    elsewhere.write_bytes(GENERATED + b"\nof somebody else")
+    for number, fate in enumerate(fates):
+        _clear(folder.todo)
+        if fate == "a folder":
+            folder.todo.mkdir()
+        elif fate == "a link":
+            folder.todo.symlink_to(elsewhere)
+        elif (content := MANGLED[fate]) is not None:
+            folder.todo.write_bytes(content)
+        whole = GENERATED + b"\n- [ ] %d\n" % number
+
+        notice = write_view(folder, "todo.md", f"- [ ] {number}\n")
+
+        is_ours = fate in MANGLED and (MANGLED[fate] or b"").splitlines()[:1] in ([GENERATED], [])
+        assert (folder.todo if is_ours else folder.orch / "todo.md").read_bytes() == whole
+        assert (notice is None) == is_ours
+        assert is_ours or fate not in MANGLED or folder.todo.read_bytes() == MANGLED[fate]
+        assert elsewhere.read_bytes().endswith(b"of somebody else")
+
+
+def _clear(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
 
 
 def test_a_link_of_that_name_is_a_persons_too(folder: Folder, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_create_refuses_a_workspace_that_does_not_exist(tmp_path: Path) -> None:
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.fault(9)
 def test_create_refuses_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     """Proven by writing, as a process whose files may have no byte."""
     script = (
@@ -127,6 +128,7 @@ def test_create_refuses_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / ".opencode/orch").iterdir() if path.is_file()] == []
 
 
+@pytest.mark.fault(9)
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_create_refuses_a_read_only_workspace(tmp_path: Path) -> None:
     """Said in one line, before anything starts."""
@@ -167,6 +169,7 @@ def test_a_refused_atomic_write_leaves_the_old_file_and_nothing_else(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
+@pytest.mark.fault(40)
 def test_a_full_disk_during_an_atomic_write_leaves_the_old_file(tmp_path: Path) -> None:
     """The limit strikes in the middle of the new content."""
     target = tmp_path / "target"
@@ -189,6 +192,7 @@ def test_a_full_disk_during_an_atomic_write_leaves_the_old_file(tmp_path: Path) 
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
+@pytest.mark.fault(40)
 def test_sweep_removes_only_what_an_unfinished_write_left(tmp_path: Path) -> None:
     """The leftovers of a killed process go, a person's dot files stay."""
     folder = Folder(tmp_path)

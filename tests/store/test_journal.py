@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orch.errors import DiskRefused, IllegalTransition, JournalDamaged, UsageError
@@ -123,7 +123,8 @@ async def acknowledged(appends: Iterable[Awaitable[None]]) -> list[bool]:
 async def test_a_line_is_the_event_with_its_checksum_last(mission: MissionFolder) -> None:
     """Readable by any JSON tool; `session` and `item` are absent where there is none, other nulls stay."""
     async with created(mission) as journal:
-        await journal.append([heal(1, "é"), turn(2, "text")])
+        await journal.append([heal(1, "é")])
+        await journal.append([turn(2, "text")])
 
     first, second = mission.journal.read_bytes().splitlines()
 
@@ -133,6 +134,20 @@ async def test_a_line_is_the_event_with_its_checksum_last(mission: MissionFolder
     assert json.loads(second)["session"] == "s1"
     assert json.loads(second)["message"]["tool_calls"][0]["malformed"] is None
     assert "item" not in json.loads(second)
+
+
+@pytest.mark.anyio
+async def test_a_line_says_how_many_of_its_batch_follow(mission: MissionFolder) -> None:
+    """So that a reader knows whether the batch is whole; the last line, and one alone, say nothing."""
+    async with created(mission) as journal:
+        await journal.append([heal(1), turn(2, "x" * (LONGEST_LINE_BYTES + 1)), heal(3)])
+        await journal.append([heal(4)])
+
+    facts = [json.loads(line) for line in mission.journal.read_bytes().splitlines()]
+
+    assert [fact.get("more") for fact in facts] == [2, 1, None, None]
+    assert [list(fact)[-2:] for fact in facts[:2]] == [["more", "crc"]] * 2
+    assert [event.seq for event in await stored(mission)] == [1, 2, 3, 4]
 
 
 @pytest.mark.anyio
@@ -349,6 +364,7 @@ async def test_lone_surrogates_never_brick_the_journal(mission: MissionFolder) -
 texts = st.text(max_size=20) | st.text(max_size=20).map("blob:sha256:".__add__)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, st.floats(allow_nan=False, allow_infinity=False)), max_size=4))
 def test_any_text_and_number_comes_back(facts: list[tuple[str, float]]) -> None:
     """One event is one line of ASCII, whatever stands in it; only what no JSON can hold is replaced."""
@@ -367,7 +383,7 @@ def test_any_text_and_number_comes_back(facts: list[tuple[str, float]]) -> None:
     with tempfile.TemporaryDirectory() as place:
         mission = MissionFolder(Path(place))
         mission.create()
-        data = b"".join(_line(_json(event), Blobs(mission.blobs)) for event in events)
+        data = b"".join(_line(_json(event), 0, Blobs(mission.blobs)) for event in events)
         mission.journal.write_bytes(data)
         found = list(read(mission))
 
@@ -387,6 +403,7 @@ async def append_until_refused(journal: Journal) -> tuple[int, str]:
     raise AssertionError
 
 
+@pytest.mark.fault(7)
 @pytest.mark.anyio
 @pytest.mark.parametrize("fails_at", [1, 2, 3, 5, 8, 13, 21])
 async def test_a_disk_that_fills_up_loses_nothing_acknowledged(mission: MissionFolder, fails_at: int) -> None:
@@ -410,6 +427,7 @@ async def test_a_disk_that_fills_up_loses_nothing_acknowledged(mission: MissionF
     assert recovered.healed is None
 
 
+@pytest.mark.fault(8)
 @pytest.mark.anyio
 async def test_a_failing_sync_ends_the_writing_and_is_not_tried_again(mission: MissionFolder) -> None:
     """After EIO the kernel may call the next sync good; everybody who waits is told."""
@@ -432,6 +450,7 @@ async def test_a_failing_sync_ends_the_writing_and_is_not_tried_again(mission: M
     assert [event.seq for event in await stored(mission)] == [1]
 
 
+@pytest.mark.fault(7)
 @pytest.mark.anyio
 async def test_a_refused_blob_ends_the_writing_too(mission: MissionFolder) -> None:
     """No line is written whose payload is not durable."""

@@ -97,6 +97,7 @@ def test_kill_nine_loses_nothing_acknowledged(mission: MissionFolder) -> None:
         assert append_one(mission) == len(events) + 1
 
 
+@pytest.mark.fault(7)
 def test_a_full_disk_is_told_to_everybody_and_the_journal_stays_whole(mission: MissionFolder) -> None:
     """The kernel cuts a write short, then refuses; with space again the journal goes on."""
     writer = start(mission, limit_bytes=50_000)

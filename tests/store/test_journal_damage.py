@@ -2,17 +2,19 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orch.errors import JournalDamaged, JournalNewer
 from orch.mission.events import Event, Heal, MissionId, SessionId, SessionIdle
+from orch.store.blobs import Blobs
 from orch.store.folder import MissionFolder
-from orch.store.journal import Journal, Recovered, read
+from orch.store.journal import Journal, Recovered, _json, _line, read
 
 
 def line(record: bytes) -> bytes:
@@ -95,7 +97,10 @@ def test_an_empty_journal_has_no_events(folder: MissionFolder) -> None:
     assert reopened(folder).events == ()
 
 
-def test_a_torn_tail_is_cut_before_the_next_append(folder: MissionFolder) -> None:
+@pytest.mark.fault(4)
+def test_a_torn_tail_is_cut_before_the_next_append(
+    folder: MissionFolder, record_property: Callable[[str, object], None]
+) -> None:
     """At whatever byte of the last three records; what was cut is kept, the next line is a fresh one."""
     _forget_asides(folder)
     whole = b"".join(lines())
@@ -119,6 +124,71 @@ def test_a_torn_tail_is_cut_before_the_next_append(folder: MissionFolder) -> Non
             assert (recovered.healed is not None) == bool(torn)
             assert tuple(read(folder)) == (*recovered.events, Heal(seq=survivors + 1, text="next"))
             _forget_asides(folder)
+    record_property("figure", f"{len(whole) + 1 - ends[-4]} cuts, prefix held in all")
+
+
+@pytest.mark.fault(4)
+@settings(deadline=None)
+@given(st.integers(0, sum(map(len, lines()))))
+def test_a_journal_cut_anywhere_is_a_beginning_of_what_was_written(folder: MissionFolder, cut: int) -> None:
+    """Every whole record before the cut is there, and the next one stands on a line of its own."""
+    _forget_asides(folder)
+    whole = b"".join(lines())[:cut]
+    folder.journal.write_bytes(whole)
+
+    recovered = Journal.open(folder)
+    kept = recovered.events
+    write_and_close(recovered, Heal(seq=len(kept) + 1, text="next"))
+
+    assert kept == events()[: whole.count(b"\n")]
+    assert tuple(read(folder)) == (*kept, Heal(seq=len(kept) + 1, text="next"))
+
+
+def batched(*sizes: int) -> bytes:
+    """Return the lines of batches of so many events each."""
+    data, seq = b"", 0
+    for size in sizes:
+        for more in range(size - 1, -1, -1):
+            seq += 1
+            data += _line(_json(Heal(seq=seq, text=f"text {seq}")), more, Blobs(Path("/nowhere")))
+    return data
+
+
+@pytest.mark.fault(4)
+def test_of_a_torn_batch_nothing_happened(folder: MissionFolder) -> None:
+    """Cut at every byte: a batch is there as a whole or not at all, also for a reader."""
+    whole, ends = batched(1, 3, 2), [len(batched(*sizes)) for sizes in ((), (1,), (1, 3), (1, 3, 2))]
+    for cut in range(len(whole) + 1):
+        _forget_asides(folder)
+        folder.journal.write_bytes(whole[:cut])
+        batches = sum(end <= cut for end in ends) - 1
+
+        recovered = reopened(folder)
+
+        assert [event.seq for event in recovered.events] == list(range(1, (0, 1, 4, 6)[batches] + 1))
+        assert folder.journal.read_bytes() == whole[: ends[batches]]
+        assert (recovered.healed is not None) == (cut not in ends)
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize(
+    ("more", "line_number"), [((2, 0, 0), 2), ((2, 2, 1), 2), ((1, 1, 0), 2), ((2, 1, 1), 3)]
+)
+def test_a_batch_that_does_not_count_down_is_damage(
+    folder: MissionFolder, more: tuple[int, ...], line_number: int
+) -> None:
+    """A record of it was lost, or another one got between."""
+    pieces = [
+        _line(_json(Heal(seq=seq, text="x")), left, Blobs(Path("/nowhere")))
+        for seq, left in enumerate(more, 1)
+    ]
+    folder.journal.write_bytes(b"".join(pieces))
+
+    with pytest.raises(JournalDamaged, match="of one batch had to follow") as refused:
+        reopened(folder)
+
+    assert refused.value.line == line_number
+    assert folder.journal.read_bytes() == b"".join(pieces)
 
 
 def test_recovery_says_what_it_cut_and_never_overwrites_an_earlier_piece(folder: MissionFolder) -> None:
@@ -138,7 +208,10 @@ def test_recovery_says_what_it_cut_and_never_overwrites_an_earlier_piece(folder:
     assert (folder.path / "journal.torn-2").read_bytes() == b'{"v":1,"seq"'
 
 
-def test_no_flipped_bit_is_ever_silent(folder: MissionFolder) -> None:
+@pytest.mark.fault(5)
+def test_no_flipped_bit_is_ever_silent(
+    folder: MissionFolder, record_property: Callable[[str, object], None]
+) -> None:
     """Every single bit: refused with its line, or, in the last record alone, cut as an unfinished one."""
     whole = bytearray(b"".join(lines()))
     last = len(whole) - len(lines()[-1])
@@ -150,6 +223,24 @@ def test_no_flipped_bit_is_ever_silent(folder: MissionFolder) -> None:
         else:
             assert outcome(folder) in (events()[:-1], len(lines()))
         whole[bit // 8] ^= 1 << bit % 8
+    record_property("figure", f"{len(whole) * 8} bits, 0 silent")
+
+
+@pytest.mark.fault(5)
+@settings(deadline=None)
+@given(st.integers(0, sum(map(len, lines()[:-1])) - 1), st.integers(1, 200))
+def test_a_run_of_zeros_is_refused_with_its_line(folder: MissionFolder, at: int, length: int) -> None:
+    """What a file system leaves of a block that never reached the disk; the file stays untouched."""
+    whole = b"".join(lines())
+    end = min(at + length, sum(map(len, lines()[:-1])))
+    data = whole[:at] + bytes(end - at) + whole[end:]
+    folder.journal.write_bytes(data)
+
+    with pytest.raises(JournalDamaged) as refused:
+        reopened(folder)
+
+    assert refused.value.line == whole[:at].count(b"\n") + 1
+    assert folder.journal.read_bytes() == data
 
 
 def _edited(whole: list[bytes], edit: str, at: int, to: int) -> list[bytes]:
@@ -169,6 +260,8 @@ def _edited(whole: list[bytes], edit: str, at: int, to: int) -> list[bytes]:
     return whole
 
 
+@pytest.mark.fault(5)
+@settings(deadline=None)
 @given(
     st.sampled_from(["duplicate", "swap", "glue", "drop", "blank", "stutter"]),
     st.integers(0, len(lines()) - 2),
@@ -190,6 +283,8 @@ def test_lines_that_were_moved_glued_or_blanked_are_refused(
     assert folder.journal.read_bytes() == data
 
 
+@pytest.mark.fault(5)
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=30), st.integers(0, sum(map(len, lines()))))
 def test_bytes_from_nowhere_never_add_or_change_an_event(
     folder: MissionFolder, noise: bytes, at: int
@@ -227,6 +322,7 @@ def test_a_last_line_that_holds_a_whole_record_is_no_torn_tail(folder: MissionFo
     assert refused.value.line == 4
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(
     ("record", "words"),
     [

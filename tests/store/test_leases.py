@@ -1,14 +1,19 @@
 """One item on a file."""
 
+import asyncio
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice, permutations
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -104,6 +109,7 @@ def test_any_path_can_be_leased(folder: Folder, path: str) -> None:
     assert all(file.parent == folder.locks for file in folder.locks.iterdir())
 
 
+@pytest.mark.fault(13)
 def test_a_lease_whose_lock_file_is_gone_or_another_does_not_count(folder: Folder) -> None:
     """It binds nobody else any more, so it allows no write."""
     leases = Leases(folder)
@@ -113,6 +119,7 @@ def test_a_lease_whose_lock_file_is_gone_or_another_does_not_count(folder: Folde
         (folder.locks / "copy").replace(file)
 
     assert not leases.holds(A, "one")
+    assert not leases.intact()
 
     shutil.rmtree(folder.root)
 
@@ -135,6 +142,7 @@ def test_a_lock_file_that_cannot_be_made_is_a_refusal_of_the_disk(folder: Folder
     assert not (folder.workspace / "elsewhere").exists()
 
 
+@pytest.mark.fault(12)
 def test_two_processes_never_hold_one_lease(folder: Folder) -> None:
     """Until one of them dies, however it dies."""
     leases = Leases(folder)
@@ -156,7 +164,126 @@ def test_two_processes_never_hold_one_lease(folder: Folder) -> None:
         assert leases.acquire(A, ["one", "two"]) is None
 
 
-def test_many_threads_never_share_a_file(folder: Folder) -> None:
+@pytest.mark.fault(13)
+def test_leases_are_intact_as_long_as_every_lock_file_is_where_it_was(folder: Folder) -> None:
+    """Whatever is renamed: one file, the folder of locks, or all of orch's own."""
+    leases = Leases(folder)
+    assert leases.intact()
+    leases.acquire(A, ["one", "two"])
+    one = next(folder.locks.glob("*.lock"))
+    for path in (one, folder.locks, folder.orch, folder.root):
+        assert leases.intact()
+        away = path.rename(path.with_name("away"))
+        assert not leases.intact()
+        away.rename(path)
+    leases.release(A)
+    shutil.rmtree(folder.root)
+    assert leases.intact()
+
+
+@pytest.mark.fault(10)
+def test_without_a_free_descriptor_a_lease_is_refused_for_now(folder: Folder) -> None:
+    """Nothing is taken, and it can be had once others are closed."""
+    leases = Leases(folder)
+    leases.acquire(A, ["one"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert leases.acquire(A, ["two"]) == "two cannot be locked: too many files are open"
+        assert leases.acquire(B, ["one"]) == "one is held by item a"
+        assert leases.acquire(A, ["one"]) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert leases.acquire(A, ["two"]) is None
+
+
+TASKS, FILES, TURNS = 50, 5, 200
+
+
+@pytest.mark.fault(17)
+@pytest.mark.anyio
+async def test_fifty_tasks_never_share_one_of_five_files(
+    folder: Folder, record_property: Callable[[str, object], None]
+) -> None:
+    """Ten thousand acquisitions, counted from outside: never more than one holder, and all come to theirs."""
+    leases = Leases(folder)
+    holders: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    freed = asyncio.Event()
+
+    async def work(number: int) -> int:
+        chance, item, turns = Random(number), ItemId(f"i{number}"), 0  # noqa: S311 - an order, no secret
+        while turns < TURNS:
+            path = str(chance.randrange(FILES))
+            if await asyncio.to_thread(leases.acquire, item, [path]) is not None:
+                await freed.wait()
+                continue
+            holders[path] += 1
+            most[path] = max(most[path], holders[path])
+            freed.clear()
+            await asyncio.sleep(0)
+            holders[path] -= 1
+            leases.release(item)
+            freed.set()
+            turns += 1
+        return turns
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work(number)) for number in range(TASKS)]
+
+    assert sum(task.result() for task in tasks) == TASKS * TURNS
+    assert set(most.values()) == {1}
+    record_property("figure", f"{TASKS * TURNS} acquisitions, at most 1 holder")
+
+
+@pytest.mark.fault(18)
+@pytest.mark.anyio
+async def test_waits_that_are_cancelled_leak_no_holder(
+    folder: Folder, record_property: Callable[[str, object], None]
+) -> None:
+    """A thousand waits cut at any instant, the thread that just takes it included; then all is free."""
+    chance, rounds, waiters, taken = Random(3), 100, 10, 0  # noqa: S311 - an order, no secret
+
+    async def wait_for(leases: Leases, item: ItemId) -> None:
+        while await asyncio.to_thread(leases.acquire, item, ["one", "two"]) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()
+
+    for _ in range(rounds):
+        leases, elsewhere = Leases(folder), Leases(folder)
+        assert elsewhere.acquire(A, ["two"]) is None
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(wait_for(leases, ItemId(f"i{n}"))) for n in range(waiters)]
+            for task in waiting:
+                for _ in range(chance.randrange(4)):
+                    await asyncio.sleep(0)
+                if task is waiting[waiters // 2]:
+                    elsewhere.close()
+                task.cancel()
+        items = [ItemId(f"i{n}") for n in range(waiters)]
+        taken += any([await asyncio.to_thread(leases.holds, item, "one") for item in items])
+        leases.close()
+        third = Leases(folder)
+        assert third.acquire(B, ["one", "two"]) is None
+        third.close()
+
+    assert taken, "no wait was cut when it had come to its end: the cuts are not at any instant"
+    record_property("figure", f"{rounds * waiters} cancelled, 0 leaked")
+
+
+def test_after_the_end_nothing_is_taken(folder: Folder) -> None:
+    """A thread that was about to finds that it comes too late."""
+    leases = Leases(folder)
+    leases.close()
+
+    assert leases.acquire(A, ["one"]) == "the run is over"
+    assert Leases(folder).acquire(A, ["one"]) is None
+
+
+@pytest.mark.fault(19)
+def test_many_threads_never_share_a_file(
+    folder: Folder, record_property: Callable[[str, object], None]
+) -> None:
     """Eight items want three of five files again and again, in any order; all come to their turn."""
     leases = Leases(folder)
     paths = ["1", "2", "3", "4", "5"]
@@ -185,6 +312,7 @@ def test_many_threads_never_share_a_file(folder: Folder) -> None:
 
     assert turns == [40] * 8
     assert violations == []
+    record_property("figure", f"{sum(turns)} turns with 3 of 5 files, all came to theirs")
 
 
 items = st.sampled_from([A, B, ItemId("c")])
@@ -241,5 +369,5 @@ class TwoProcesses(RuleBasedStateMachine):
         self.place.cleanup()
 
 
-TestTwoProcesses = TwoProcesses.TestCase
+TestTwoProcesses = pytest.mark.fault(17)(TwoProcesses.TestCase)
 TestTwoProcesses.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

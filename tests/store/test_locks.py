@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from orch.store.folder import Folder
 from orch.store.locks import Holder, MissionLock, probe, verified_pid
 
 PROJECT = Path(__file__).parents[2]
+ROUNDS = 50
 
 STARTER = """
 import pathlib, sys
@@ -26,7 +27,7 @@ from orch.errors import MissionHeld
 from orch.store import locks
 from orch.store.folder import Folder
 
-locks.PATIENCE_S = 0.05
+locks.PATIENCE_S = 0.02
 name = sys.argv[1]
 print("ready", flush=True)
 for line in sys.stdin:
@@ -195,6 +196,7 @@ def test_a_link_to_the_workspace_is_the_same_workspace(tmp_path: Path, acquire: 
         acquire(tmp_path / "link")
 
 
+@pytest.mark.fault(13)
 def test_deleting_the_state_folder_makes_no_second_holder(tmp_path: Path, acquire: Acquire) -> None:
     """As `git clean -fdx` does; the holder cannot be named any more."""
     lock = acquire(tmp_path)
@@ -269,6 +271,24 @@ def test_a_damaged_note_hides_who_holds_but_not_that_somebody_does(
     assert probe(tmp_path) == Holder()
 
 
+@pytest.mark.fault(13)
+@pytest.mark.parametrize("moved", [".opencode", ".opencode/orch", ".opencode/orch/locks"])
+def test_renaming_the_state_folder_makes_no_second_holder(
+    tmp_path: Path, acquire: Acquire, moved: str
+) -> None:
+    """Nor does renaming the workspace: the lock is the directory's own, whatever it is called."""
+    workspace = tmp_path / "one"
+    acquire(workspace)
+    (workspace / moved).rename(tmp_path / "away")
+    with pytest.raises(MissionHeld):
+        acquire(workspace)
+
+    workspace.rename(tmp_path / "two")
+    with pytest.raises(MissionHeld):
+        acquire(tmp_path / "two")
+
+
+@pytest.mark.fault(14)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_pid_is_verified_by_its_start_and_the_boot(tmp_path: Path, acquire: Acquire) -> None:
     """A number that was given to another process is nobody's."""
@@ -307,10 +327,13 @@ def test_without_proc_a_pid_is_verified_by_its_life() -> None:
     assert verified_pid(Holder(pid=process.pid)) is None
 
 
-def test_of_six_simultaneous_starters_one_wins_each_round(tmp_path: Path) -> None:
+@pytest.mark.fault(11)
+def test_of_six_simultaneous_starters_one_wins_each_round(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """The losers are refused, and when the winner frees the lock the next round finds it free."""
     with starters(6) as six:
-        for _ in range(12):
+        for _ in range(ROUNDS):
             for starter in six:
                 starter.tell(str(tmp_path))
             answers = [starter.hear() for starter in six]
@@ -321,8 +344,10 @@ def test_of_six_simultaneous_starters_one_wins_each_round(tmp_path: Path) -> Non
 
             winner.tell("release")
             assert winner.hear() == "released"
+    record_property("figure", f"{ROUNDS} rounds of 6 processes, 1 winner each")
 
 
+@pytest.mark.fault(12)
 def test_the_lock_of_a_killed_holder_is_taken_at_once(tmp_path: Path, acquire: Acquire) -> None:
     """Without asking anybody, at the first try; its stale note names nobody who lives."""
     with starters(1) as [holder]:
