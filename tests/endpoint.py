@@ -1,7 +1,8 @@
 """A scripted model endpoint on loopback: strict like the real ones, cheap, and able to fail in every way.
 
-It refuses what OpenAI's `/v1/chat/completions` refuses, with the messages seen there, and counts refusals. A
-script is a stateless function of the turn, so resumes, retries and fifty sessions at once need nothing more.
+It refuses what OpenAI's `/v1/chat/completions` refuses, with the messages seen there, and counts refusals;
+`tests/anthropic_endpoint.py` plays the same scripts on another wire. A script is a stateless function of the
+turn, so resumes, retries and fifty sessions at once need nothing more.
 Inside a test: `with Endpoint(script) as endpoint`, which serves from a thread of its own. As a process:
 `python tests/endpoint.py --script module:function --port-file F --ledger F`, until SIGTERM.
 """
@@ -22,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 START_LIMIT_S = 5.0
 PING_EVERY_S = 0.02
@@ -68,6 +69,7 @@ class Turn:
     number: int
     attempt: int
     tool_names: list[str]
+    request: Mapping[str, Any] = field(default_factory=dict, repr=False)  # as it came
 
     @property
     def first_user(self) -> str:
@@ -127,8 +129,50 @@ class Refused(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        kind = "invalid_request_error"
-        self.error = {"message": message, "type": kind, "param": param, "code": code}
+        self.param = param
+        self.code = code
+
+
+class Dialect(Protocol):
+    """What one wire says differently from another."""
+
+    path: str  # where it is asked, as the end of the URL's path
+    ending: int  # events of a good answer from its finish reason on
+    snowman: bytes  # an event that holds a character of three bytes
+    ping: bytes
+    thinking: tuple[bytes, bytes]  # how a stream of thoughts begins, and a further thought
+
+    def check(self, request: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Raise `Refused` for what the real endpoint refuses."""
+        ...
+
+    def neutral(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the request as chat completions would have it; scripts read that."""
+        ...
+
+    def models(self) -> object:
+        """Return the list of models."""
+        ...
+
+    def refusal(self, refused: Refused) -> object:
+        """Return the body of a refusal."""
+        ...
+
+    def usage(self, request: Mapping[str, Any], request_bytes: int, step: "Step") -> dict[str, Any]:
+        """Return what a request and its answer cost."""
+        ...
+
+    def events(self, step: "Step", turn: "Turn", usage: Mapping[str, Any] | None) -> list[bytes]:
+        """Return the events of a good answer, its end mark last."""
+        ...
+
+    def error(self, body: object) -> bytes:
+        """Return an error as an event."""
+        ...
+
+    def completion(self, step: "Step", turn: "Turn", usage: Mapping[str, Any]) -> bytes:
+        """Return the answer as one JSON object."""
+        ...
 
 
 # -- strictness --------------------------------------------------------------------------------------
@@ -286,7 +330,7 @@ def _finish(step: Step) -> str:
     return step.finish or ("tool_calls" if step.tool_calls else "stop")
 
 
-def events(step: Step, turn: Turn, usage: Mapping[str, Any]) -> list[bytes]:
+def events(step: Step, turn: Turn, usage: Mapping[str, Any] | None) -> list[bytes]:
     """Return the events of a good answer, the end mark last, usage before it, finish reason before that."""
     base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": turn.model}
     chunks: list[dict[str, Any]] = [
@@ -296,7 +340,8 @@ def events(step: Step, turn: Turn, usage: Mapping[str, Any]) -> list[bytes]:
     chunks.append(
         base | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish(step)}], "usage": None}
     )
-    chunks.append(base | {"choices": [], "usage": usage})
+    if usage is not None:
+        chunks.append(base | {"choices": [], "usage": usage})
     return [_event(chunk) for chunk in chunks] + [b"data: [DONE]\n\n"]
 
 
@@ -316,13 +361,57 @@ def completion(step: Step, turn: Turn, usage: Mapping[str, Any]) -> bytes:
     return json.dumps(content).encode()
 
 
-def _stream_of(step: Step, turn: Turn, usage: Mapping[str, Any]) -> bytes:
+class ChatCompletions:
+    """OpenAI's wire."""
+
+    path = "/chat/completions"
+    ending = 3
+    snowman = _event({"choices": [{"index": 0, "delta": {"content": "\N{SNOWMAN}"}}]})
+    ping = b": still here\n\n"
+    thinking = (b"", _event({"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}))
+
+    def check(self, request: Mapping[str, Any], headers: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Raise `Refused` for what OpenAI refuses."""
+        check_request(request)
+
+    def neutral(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the request as it is."""
+        return request
+
+    def models(self) -> object:
+        """Return the list of models."""
+        return {"data": [{"id": model} for model in MODELS]}
+
+    def refusal(self, refused: Refused) -> object:
+        """Return the body of a refusal."""
+        kind = "invalid_request_error"
+        error = {"message": str(refused), "type": kind, "param": refused.param, "code": refused.code}
+        return {"error": error}
+
+    def usage(self, request: Mapping[str, Any], request_bytes: int, step: Step) -> dict[str, Any]:  # noqa: ARG002
+        """Return a usage computed from sizes."""
+        return default_usage(request_bytes, step)
+
+    def events(self, step: Step, turn: Turn, usage: Mapping[str, Any] | None) -> list[bytes]:
+        """Return the events of a good answer."""
+        return events(step, turn, usage)
+
+    def error(self, body: object) -> bytes:
+        """Return an error as an event, as OpenRouter sends it."""
+        return _event({"choices": [], "error": body})
+
+    def completion(self, step: Step, turn: Turn, usage: Mapping[str, Any]) -> bytes:
+        """Return the answer as one JSON object."""
+        return completion(step, turn, usage)
+
+
+def _stream_of(step: Step, turn: Turn, usage: Mapping[str, Any], dialect: Dialect) -> bytes:
     """Return the bytes of the stream that `step` sends, its fault played."""
     if step.fault is Fault.RAW:
         return bytes(step.body)
-    good = events(step, turn, usage)
+    good = dialect.events(step, turn, usage)
     half = good[: len(good) // 2]
-    cut = _event({"choices": [{"index": 0, "delta": {"content": "\N{SNOWMAN}"}}]})
+    cut = dialect.snowman
     played: dict[Fault | None, list[bytes]] = {
         Fault.GARBAGE: [b"<html><body>It works!</body></html>\n"],
         Fault.BROKEN_EVENT: [*half, b'data: {"choices": [{"del\n\n'],
@@ -330,20 +419,19 @@ def _stream_of(step: Step, turn: Turn, usage: Mapping[str, Any]) -> bytes:
         Fault.EMPTY: [],
         Fault.STALLED_HEADERS: [],
         Fault.PINGS: [],
-        Fault.THINKS: [],
+        Fault.THINKS: [dialect.thinking[0]],
         Fault.CUT: [*half, cut[: cut.index(b"\xe2") + 1]],
         Fault.STALLED: half,
-        Fault.NO_FINISH: good[:-3],
+        Fault.NO_FINISH: good[: -dialect.ending],
         Fault.NO_MARK: good[:-1],
-        Fault.NO_USAGE: [*good[:-2], good[-1]],
-        Fault.ERROR_FIRST: [_event({"error": step.body})],
-        Fault.ERROR_MIDWAY: [*half, _event({"choices": [], "error": step.body})],
+        Fault.NO_USAGE: dialect.events(step, turn, None),
+        Fault.ERROR_FIRST: [dialect.error(step.body)],
+        Fault.ERROR_MIDWAY: [*half, dialect.error(step.body)],
     }
     return b"".join(played.get(step.fault, good))
 
 
-_THOUGHT = _event({"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]})
-_ENDLESS = {Fault.PINGS: b": still here\n\n", Fault.THINKS: _THOUGHT}
+_ENDLESS = frozenset({Fault.PINGS, Fault.THINKS})
 _NEVER_ENDS = frozenset({Fault.STALLED_HEADERS, Fault.STALLED, Fault.LINGERS, *_ENDLESS})
 _HANGS_UP = frozenset({Fault.HEADERS_ONLY, Fault.CUT})
 
@@ -354,8 +442,9 @@ _HANGS_UP = frozenset({Fault.HEADERS_ONLY, Fault.CUT})
 class Server:
     """What all connections share: the script, the ledger, the counts."""
 
-    def __init__(self, script: Script, ledger: Path | None = None) -> None:
+    def __init__(self, script: Script, ledger: Path | None = None, dialect: Dialect | None = None) -> None:
         self.script = script
+        self.dialect = dialect or ChatCompletions()
         self.ledger: list[Entry] = []
         self.refusals: list[str] = []
         self.in_flight = 0
@@ -366,6 +455,7 @@ class Server:
 
     def turn(self, request: Mapping[str, Any], entry: Entry) -> Turn:
         """Return the turn that `request` asks for, and note it in `entry`."""
+        asked, request = request, self.dialect.neutral(request)
         messages = request["messages"]
         system = next((m["content"] for m in messages if m["role"] == "system"), "")
         number = sum(m["role"] == "assistant" for m in messages)
@@ -375,7 +465,7 @@ class Server:
         self._attempts[entry.session, number] += 1
         entry.attempt = self._attempts[entry.session, number]
         names = [tool["function"]["name"] for tool in request.get("tools", ())]
-        return Turn(request["model"], system, messages, number, entry.attempt, names)
+        return Turn(request["model"], system, messages, number, entry.attempt, names, asked)
 
     def began(self, entry: Entry) -> None:
         """Note a request."""
@@ -435,33 +525,36 @@ class Connection(asyncio.Protocol):
         self._serve(method_line, headers, body)
 
     def _serve(self, method_line: str, headers: dict[str, str], body: bytes) -> None:
-        method, path, _ = method_line.split(" ")
+        method, target, _ = method_line.split(" ")
+        path = target.partition("?")[0]
+        dialect = self._server.dialect
         if method == "GET" and path.endswith("/models"):
-            self._respond(200, json.dumps({"data": [{"id": model} for model in MODELS]}).encode())
+            self._respond(200, json.dumps(dialect.models()).encode())
             return
         entry = Entry(arrival=time.time(), request_bytes=len(body), headers=headers)
         self._entry = entry
         self._server.began(entry)
-        if method != "POST" or not path.endswith("/chat/completions"):
+        if method != "POST" or not path.endswith(dialect.path):
             self._respond(404, b"404 page not found", {"content-type": "text/plain"})
             return
         try:
             request = json.loads(body)
             entry.request = request if self._server.ledger else None
-            check_request(request)
+            dialect.check(request, headers)
             turn = self._server.turn(request, entry)
             step = self._server.script(turn)
         except Refused as refused:
             entry.refusal = str(refused)
             self._server.refusals.append(str(refused))
-            self._respond(refused.status, json.dumps({"error": refused.error}).encode())
+            self._respond(refused.status, json.dumps(dialect.refusal(refused)).encode())
             return
-        self._timer = self._loop.call_later(step.delay_s, self._answer, step, turn)
+        usage = dict(step.usage) if step.usage else dialect.usage(request, len(body), step)
+        self._timer = self._loop.call_later(step.delay_s, self._answer, step, turn, usage)
 
-    def _answer(self, step: Step, turn: Turn) -> None:
+    def _answer(self, step: Step, turn: Turn, usage: Mapping[str, Any]) -> None:
         assert self._transport is not None
         assert self._entry is not None
-        usage = step.usage or default_usage(self._entry.request_bytes, step)
+        dialect = self._server.dialect
         match step.fault:
             case Fault.STATUS:
                 raw = step.body if isinstance(step.body, bytes) else json.dumps(step.body).encode()
@@ -471,9 +564,9 @@ class Connection(asyncio.Protocol):
             case Fault.REFUSED_SILENTLY:
                 self._transport.close()
             case Fault.JSON:
-                self._respond(200, completion(step, turn, usage))
+                self._respond(200, dialect.completion(step, turn, usage))
             case _:
-                self._stream(step, _stream_of(step, turn, usage))
+                self._stream(step, _stream_of(step, turn, usage, dialect))
 
     def _respond(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         fields = {"content-type": "application/json", "content-length": str(len(body))} | dict(headers or {})
@@ -511,7 +604,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(chunks[0])
             self._timer = self._loop.call_later(0, self._write, chunks[1:], step)
         elif step.fault in _ENDLESS:
-            part = _ENDLESS[step.fault]
+            dialect = self._server.dialect
+            part = dialect.ping if step.fault is Fault.PINGS else dialect.thinking[1]
             self._transport.write(b"%x\r\n%b\r\n" % (len(part), part))
             self._timer = self._loop.call_later(PING_EVERY_S, self._write, [], step)
         elif step.fault not in _NEVER_ENDS:
@@ -530,8 +624,11 @@ class Connection(asyncio.Protocol):
 class Endpoint:
     """A server in a thread, for the length of a `with`."""
 
-    def __init__(self, script: Script) -> None:
-        self._server = Server(script)
+    variables = ("OPENAI_BASE_URL", "OPENAI_API_KEY")  # what names it to orch
+    provider = "openai"
+
+    def __init__(self, script: Script, dialect: Dialect | None = None) -> None:
+        self._server = Server(script, dialect=dialect)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self.port = 0

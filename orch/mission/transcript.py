@@ -63,12 +63,32 @@ class UserMessage(Frozen):
     text: str
 
 
+class ThinkingBlock(Frozen):
+    """What a model thought, as its endpoint wants it back: signed, often encrypted, of use to nobody else.
+
+    The endpoint refuses a block that was altered, moved, or put behind another beginning than the one it was
+    thought upon. So the wire that made it keeps here all that it needs to know whether, and where, it fits.
+    """
+
+    json_text: str
+    """The block as it came: the JSON text of an object."""
+    text_chars: int = 0
+    """How much of the turn's text stands before it."""
+    calls: int = 0
+    """How many of the turn's calls stand before it."""
+    origin: str = ""
+    """Who thought it: an endpoint and a model."""
+    prefix: str = ""
+    """A digest of what was sent before the turn."""
+
+
 class AssistantMessage(Frozen):
-    """One finished turn of a model."""
+    """One finished turn of a model. Dialects that know no `thinking` leave it out."""
 
     role: Literal["assistant"] = "assistant"
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
+    thinking: tuple[ThinkingBlock, ...] = ()
 
 
 class ToolMessage(Frozen):

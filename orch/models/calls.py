@@ -3,7 +3,8 @@
 `tidy` never fails and never loses a call below the limit: an id that another endpoint would refuse is
 replaced, a name is cut to the characters of a name, and arguments that are not the strict JSON of one object
 become `{}` with `malformed` saying why, for the model to read. Such arguments must not be kept: llama.cpp
-answers 500 to every later request whose history holds a call that it cannot parse.
+answers 500 to every later request whose history holds a call that it cannot parse. Of the calls behind the
+first `MAX_CALLS`, which are not run, the arguments are not kept either.
 """
 
 import hashlib
@@ -17,10 +18,12 @@ from typing import Any, NoReturn
 
 from orch.mission.transcript import CALL_ID, ToolCall, clean
 
-MAX_CALLS = 32  # of one turn; no model asks for more at once unless it repeats itself
+MAX_CALLS = 32  # of one turn that are run; no model asks for more at once unless it repeats itself
+MAX_KEPT_CALLS = 256  # of one turn that are kept, each to be told that it was not run; more are dropped
 MAX_ARGUMENTS_CHARS = 1_000_000  # more than any file that may be written
 MAX_DEPTH = 64  # parsers elsewhere give up at 100 and more
 MAX_DIGITS = 300  # what still fits a double; nobody means a longer number
+SURPLUS = f"not run: of one turn only the first {MAX_CALLS} calls are run; call again what you still need"
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 _ESCAPED_UNUSABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
@@ -60,7 +63,10 @@ def tidy(
             call_id = _new_id(history_messages, index, used)
         used.add(call_id)
         name = _NO_NAME.sub("_", call.name.strip())[:64] or "unknown"
-        arguments, malformed = _arguments(call, cut=cut and index == len(raw) - 1)
+        if index < MAX_CALLS:
+            arguments, malformed = _arguments(call, cut=cut and index == len(raw) - 1)
+        else:
+            arguments, malformed = "{}", SURPLUS
         calls.append(ToolCall(id=call_id, name=name, arguments=arguments, malformed=malformed))
     return tuple(calls)
 

@@ -34,11 +34,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `usage.cost_usd` is `None` unless the price is known; an empty `message` is possible."""
+    """One answer. `usage.cost_usd` is `None` unless the price is known; an empty `message` is possible.
+
+    `pause_s` is how long nothing is left of one of the endpoint's rates, as its headers say.
+    """
 
     message: AssistantMessage
     finish: FinishReason
     usage: Usage
+    pause_s: float = 0.0
 
 
 class Model(Protocol):

@@ -27,12 +27,18 @@ from orch.errors import (
     UnknownModel,
 )
 from orch.mission.transcript import clean
+from orch.models.rates import exhausted_s
 
 MAX_RETRY_AFTER_S = 3600.0  # a longer wait is asked for again when it is over
 MAX_QUOTE_CHARS = 200  # of the endpoint's own words in an error
 
-_OVERFLOW = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI; llama.cpp
-_NO_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_OVERFLOW = frozenset(  # OpenAI; llama.cpp; Anthropic
+    {"context_length_exceeded", "exceed_context_size_error", "request_too_large"}
+)
+_NO_QUOTA = frozenset(  # OpenAI; Anthropic, the second one with a 429
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+    | {"billing_error", "enforced_spend_limit_reached"}
+)
 _LIMITED = frozenset({"rate_limit_exceeded", "rate_limit_error", "overloaded_error", "server_is_overloaded"})
 _NO_AUTH = frozenset({"invalid_api_key", "authentication_error", "permission_error"})
 _NO_MODEL = frozenset({"model_not_found"})
@@ -41,6 +47,10 @@ _FIGURES = re.compile(
     r"maximum context length (?:is|of) (?P<limit>\d+).*?(?:requested|resulted in)(?: about)? (?P<asked>\d+)"
     r"|Limit (?P<tpm>\d+),.*?Requested (?P<wanted>\d+)",
     re.DOTALL,
+)
+_SUM = re.compile(  # Anthropic: the prompt alone, or with the answer that was asked for
+    r"(?:prompt is too long: (?P<prompt>\d+) tokens"
+    r"|exceed context limit: (?P<input>\d+) \+ (?P<output>\d+)) > (?P<limit>\d+)"
 )
 
 
@@ -82,7 +92,7 @@ class ErrorBody:
         return cls(
             message=_text(error.get("message") or error.get("detail")),
             kind=_text(error.get("type")),
-            code=_text(error.get("code")),
+            code=_text(error.get("code") or _error_code(error.get("details"))),
             param=_text(error.get("param")),
         )
 
@@ -143,13 +153,18 @@ def unknown_model(endpoint: Endpoint, known: tuple[str, ...]) -> UnknownModel:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that the endpoint asks for, at most an hour; `None` for none, garbage and the past."""
+    """Return the wait that the endpoint asks for, at most an hour; `None` for none, garbage and the past.
+
+    Where it asks for none, its rates may say when something is left again.
+    """
     millis = _seconds(headers.get("retry-after-ms", ""))
     stamp = headers.get("retry-after", "")
     wait = millis / 1000 if millis is not None else _seconds(stamp)
     if wait is None:
         wait = _until(stamp)
-    return min(wait, MAX_RETRY_AFTER_S) if wait is not None and wait > 0 else None
+    if wait is None or wait <= 0:
+        wait = exhausted_s(headers)
+    return min(wait, MAX_RETRY_AFTER_S) if wait > 0 else None
 
 
 def _seconds(text: str) -> float | None:
@@ -176,11 +191,14 @@ def _auth_text(endpoint: Endpoint, status: int) -> str:
 def _is_overflow(status: int, error: ErrorBody) -> bool:
     if error.names & _OVERFLOW or status == 413:  # noqa: PLR2004 - 413 Content Too Large
         return True
-    figures = _FIGURES.search(error.message) if status in (400, 429) else None
-    if figures is None:
-        return False
-    limit, asked = (int(figure) for figure in figures.groups() if figure)
-    return asked > limit
+    message = error.message if status in (400, 429) else ""
+    if figures := _SUM.search(message):
+        *asked, limit = (int(figure) for figure in figures.groups() if figure)
+        return sum(asked) > limit
+    if figures := _FIGURES.search(message):
+        limit, wanted = (int(figure) for figure in figures.groups() if figure)
+        return wanted > limit
+    return False
 
 
 def _status_in_stream(error: ErrorBody) -> int:
@@ -191,6 +209,11 @@ def _status_in_stream(error: ErrorBody) -> int:
         if error.names & names:
             return status
     return 500
+
+
+def _error_code(details: Any) -> Any:
+    """Return what Anthropic says more precisely than by the type of an error."""
+    return details.get("error_code") if isinstance(details, dict) else None
 
 
 def _text(value: Any) -> str:

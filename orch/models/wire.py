@@ -1,72 +1,58 @@
-"""Chat completions as bytes: the body of a request, the events of a stream, the answer they add up to.
+"""What the wires share: bodies written once, events read however they are cut, an answer that adds up.
 
-Theory of operation. Nothing here does I/O. `RequestBody` keeps the bytes of every message it has sent, so
+Theory of operation. Nothing here does I/O. A `RequestBody` keeps the bytes of every message it has sent, so
 that a turn costs what is new. `EventReader` turns chunks of bytes into the data of server-sent events,
-wherever the network cut them. `Answer` adds up the chunks of one completion and says nothing until asked.
-What is no event stream or no chunk raises `BadStream`; everything a model can get wrong inside a well-formed
+wherever the network cut them. An `Answer` adds up the events of one turn and says nothing until asked. What
+is no event stream or no event raises `BadStream`; everything a model can get wrong inside a well-formed
 stream is put right here or in `orch.models.calls`.
 """
 
 import json
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from orch.config import ModelFacts
 from orch.errors import BadStream
 from orch.mission.events import FinishReason, Usage
-from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage, clean, is_json_object
-from orch.models.calls import MAX_CALLS, RawCall, tidy
-from orch.models.interface import Ask, ToolSpec
+from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage, clean
+from orch.models.calls import MAX_ARGUMENTS_CHARS, MAX_KEPT_CALLS, RawCall, tidy
 
-MAX_LINE_BYTES = 10 * 1024 * 1024  # no chunk of any server comes near; more is no stream
+MAX_LINE_BYTES = 10 * 1024 * 1024  # no event of any server comes near; more is no stream
 MAX_TEXT_CHARS = 1_000_000  # of an answer; what comes after is dropped
 CHARS_PER_TOKEN = 4  # the rule of thumb for a usage that the endpoint did not report
-DONE = b"[DONE]"
+MAX_COUNT = 10**12  # of tokens; a larger number was not counted by anybody
+CACHE_WRITE_SURCHARGE = 0.25  # on the input price, for tokens written to a cache of five minutes (Anthropic)
 _OTHER_FIELDS = (b":", b"event", b"id", b"retry")
 
 AnyMessage = UserMessage | AssistantMessage | ToolMessage
 
 
-class RequestBody:
+class RequestBody(ABC):
     """The JSON of one session's requests, of which only what is new is written at each turn.
 
     A message is known by its identity: a history that was compacted or repaired holds other objects from
     the first change on, and from there on is written anew.
     """
 
-    def __init__(self, model: str) -> None:
-        self._model = to_json(model)
+    def __init__(self) -> None:
         self._messages: list[AnyMessage] = []
-        self._written: list[bytes] = []  # each behind its comma, so that one join makes the body
-        self._system = ""
-        self._system_json = b""
-        self._tools: Sequence[ToolSpec] = ()
-        self._tools_json = b""
+        self._pieces: list[bytes] = []  # one for each message, so that one join makes the body
         self.call_ids: set[str] = set()  # of every message written
         self.size_bytes = 0  # of the body built last
 
-    def build(self, ask: Ask, limit: Mapping[str, int]) -> bytes:
-        """Return the body for `ask`; `limit` is the output limit under the name the endpoint knows."""
-        self._write_messages(ask.messages)
-        self._write_fixed(ask)
-        first, *others = [self._system_json, *self._written] if self._system else self._written
-        body = b"".join(
-            (
-                b'{"model":' + self._model + b',"messages":[',
-                first.removeprefix(b","),
-                *others,
-                b"]",
-                self._tools_json,
-                *(b',"%s":%d' % (name.encode(), tokens) for name, tokens in limit.items()),
-                b',"stream":true,"stream_options":{"include_usage":true}}',
-            )
-        )
-        self.size_bytes = len(body)
-        return body
+    @abstractmethod
+    def _write(self, message: AnyMessage) -> bytes:
+        """Return the bytes of a message that stands behind those written."""
+
+    def _cut(self, length: int) -> None:
+        """Forget all but the first `length` messages."""
+        del self._messages[length:], self._pieces[length:]
+        self.call_ids = {call_id for message in self._messages for call_id in _ids(message)}
 
     def _write_messages(self, messages: Sequence[AnyMessage]) -> None:
         same = 0
@@ -75,51 +61,20 @@ class RequestBody:
                 break
             same += 1
         if same < len(self._messages):
-            del self._messages[same:], self._written[same:]
-            self.call_ids = {call_id for message in self._messages for call_id in _ids(message)}
+            self._cut(same)
         for message in messages[same:]:
+            self._pieces.append(self._write(message))
             self._messages.append(message)
-            self._written.append(b"," + to_json(_message(message)))
             self.call_ids.update(_ids(message))
 
-    def _write_fixed(self, ask: Ask) -> None:
-        if ask.system != self._system:
-            self._system = ask.system
-            self._system_json = to_json({"role": "system", "content": ask.system})
-        if ask.tools is not self._tools and ask.tools != self._tools:
-            self._tools_json = b',"tools":' + to_json([_tool(tool) for tool in ask.tools])
-        if not ask.tools:
-            self._tools_json = b""
-        self._tools = ask.tools
+    def _joined(self, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        self.size_bytes = len(body)
+        return body
 
 
 def _ids(message: AnyMessage) -> Sequence[str]:
     return [call.id for call in message.tool_calls] if isinstance(message, AssistantMessage) else ()
-
-
-def _tool(tool: ToolSpec) -> dict[str, object]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}
-
-
-def _message(message: AnyMessage) -> dict[str, object]:
-    match message:
-        case UserMessage():
-            return {"role": "user", "content": message.text}
-        case ToolMessage():
-            return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
-        case AssistantMessage():
-            wire: dict[str, object] = {"role": "assistant", "content": message.text}
-            if message.tool_calls:
-                wire["tool_calls"] = [
-                    {
-                        "id": call.id,
-                        "type": "function",
-                        "function": {"name": call.name, "arguments": call.arguments},
-                    }
-                    for call in message.tool_calls
-                ]
-            return wire
 
 
 class EventReader:
@@ -185,174 +140,131 @@ class EventReader:
         return events
 
 
-class Answer:
-    """One completion, added up from its chunks; a complete completion is one chunk.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens as an endpoint counted them: `cached` and `written` (to its cache) are part of `input`."""
 
-    Reasoning is read over: it is not part of the conversation. Of more than `MAX_CALLS` tool calls the first
-    are kept and the text says how many were dropped. An answer that was refused has no calls.
+    input: int
+    output: int
+    cached: int = 0
+    written: int = 0
+
+
+class Answer(ABC):
+    """One turn of a model, added up from its events; a complete answer is one event.
+
+    Of more than `MAX_KEPT_CALLS` tool calls the first are kept and the text says how many were dropped. An
+    answer that was refused has no calls.
     """
 
     def __init__(self) -> None:
         self.done = False  # the end mark was seen
         self.finish: str | None = None
+        self.events = 0  # that were more than a sign of life
         self._text: list[str] = []
         self._text_chars = 0
-        self._refusal: list[str] = []
         self._calls: list[RawCall] = []
-        self._by_key: dict[object, RawCall] = {}
-        self._latest: RawCall | None = None
         self._dropped = 0
-        self._usage: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the model has ended its turn; usage may still come."""
         return self.done or self.finish is not None
 
+    @abstractmethod
     def feed(self, data: bytes) -> object:
         """Add the data of one event; return the error object if that is what came, else `None`.
 
         Raises:
-            BadStream: The data is no chunk of a completion.
+            BadStream: The data is no event of this wire.
         """
-        if data.startswith(DONE):
-            self.done = True
-            return None
-        chunk = _parsed(data)
-        if chunk.get("error") or chunk.get("object") == "error":
-            return chunk.get("error") or chunk
-        usage = chunk.get("usage")
-        if isinstance(usage, dict):
-            self._usage = usage
-        choices = chunk.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self._add_choice(choices[0])
-        return None
 
+    @abstractmethod
     def reason(self) -> FinishReason:
-        """Return why the turn ended; servers that say `stop` next to tool calls mean `tool_calls`."""
-        if self._refusal or self.finish == "content_filter":
-            return FinishReason.REFUSED
-        if self.finish == "length":
-            return FinishReason.LENGTH
-        return FinishReason.TOOL_CALLS if self._calls else FinishReason.STOP
+        """Return why the turn ended, in agreement with what came."""
+
+    @abstractmethod
+    def _counts(self) -> Counts | None:
+        """Return what the endpoint counted, `None` if it did not say."""
 
     def message(self, taken: AbstractSet[str], history_messages: int) -> AssistantMessage:
         """Return the turn, cleaned; `taken` are the call ids of the history."""
         reason = self.reason()
-        text = clean("".join(self._text) or "".join(self._refusal))[:MAX_TEXT_CHARS]
+        text = clean("".join(self._text))[:MAX_TEXT_CHARS]
         if reason is FinishReason.REFUSED:
             return AssistantMessage(text=text)
         calls = tidy(self._calls, taken, history_messages, cut=reason is FinishReason.LENGTH)
         if self._dropped:
-            note = f"[{self._dropped} more tool calls were dropped: at most {MAX_CALLS} in one turn]"
+            note = f"[{self._dropped} more tool calls were dropped: at most {MAX_KEPT_CALLS} in one turn]"
             text = f"{text}\n{note}".lstrip()
         return AssistantMessage(text=text, tool_calls=calls)
 
     def usage(self, request_bytes: int, facts: ModelFacts) -> Usage:
         """Return what the endpoint counted, else an estimate from the sizes of request and answer."""
-        if self._usage is None:
+        counts = self._counts()
+        if counts is None:
             sent = self._text_chars + sum(call.size_chars for call in self._calls)
-            counted = (request_bytes // CHARS_PER_TOKEN, sent // CHARS_PER_TOKEN, 0)
-        else:
-            details = self._usage.get("prompt_tokens_details")
-            cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
-            input_tokens = _count(self._usage.get("prompt_tokens"))
-            output_tokens = _count(self._usage.get("completion_tokens"))
-            counted = (input_tokens, output_tokens, min(cached, input_tokens))
+            counts = Counts(request_bytes // CHARS_PER_TOKEN, sent // CHARS_PER_TOKEN)
         return Usage(
-            input_tokens=counted[0],
-            output_tokens=counted[1],
-            cached_tokens=counted[2],
-            cost_usd=_cost(*counted, facts),
+            input_tokens=counts.input,
+            output_tokens=counts.output,
+            cached_tokens=counts.cached,
+            cost_usd=cost_usd(counts, facts),
         )
 
-    def _add_choice(self, choice: Mapping[str, Any]) -> None:
-        delta = choice.get("delta") or choice.get("message")
-        if isinstance(delta, dict):
-            content = delta.get("content")
-            if content:
-                self._add_text(content)
-            if delta.get("refusal"):
-                self._refusal.append(str(delta["refusal"]))
-            pieces = delta.get("tool_calls")
-            for piece in pieces if isinstance(pieces, list) else ():
-                if isinstance(piece, dict):
-                    self._add_call(piece)
-        finish = choice.get("finish_reason")
-        if isinstance(finish, str) and finish:
-            self.finish = finish
-
-    def _add_text(self, content: object) -> None:
-        if isinstance(content, list):  # parts, as Mistral's endpoints may send
-            content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-        text = str(content)
+    def _add_text(self, text: str) -> None:
         if self._text_chars < MAX_TEXT_CHARS:
             self._text.append(text)
         self._text_chars += len(text)
 
-    def _add_call(self, piece: Mapping[str, Any]) -> None:
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else {}
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):  # an object where its text belongs
-            arguments = json.dumps(arguments)
-        text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
-        call_id, name = _text(piece.get("id")), _text(function.get("name"))
-        call = self._call_of(piece.get("index"), call_id, name, text)
-        call.id = call.id or call_id
-        call.name = call.name or name
-        call.add(text)
-
-    def _call_of(self, index: object, call_id: str, name: str, text: str) -> RawCall:
-        """Return the call that a piece belongs to; an index may be missing, or be the same for all calls."""
-        key = index if isinstance(index, int) else call_id
-        known = self._by_key.get(key) if key != "" else None
-        if known is None and key == "" and not name and self._latest:
-            return self._latest
-        if known is not None and not (name and _is_another(known, call_id, text)):
-            return known
-        call = RawCall()
-        self._by_key[key] = self._latest = call
-        if len(self._calls) < MAX_CALLS:
+    def _add_call(self, call: RawCall) -> None:
+        if len(self._calls) < MAX_KEPT_CALLS:
             self._calls.append(call)
         else:
+            call.size_chars = MAX_ARGUMENTS_CHARS + 1  # so that it keeps nothing
             self._dropped += 1
-        return call
 
 
-def _is_another(call: RawCall, call_id: str, text: str) -> bool:
-    """Say whether a piece that names a function starts a call of its own under the index of `call`."""
-    if call_id and call.id:
-        return call_id != call.id
-    return text.lstrip().startswith("{") and is_json_object("".join(call.pieces))
+def parsed(data: bytes) -> Mapping[str, Any]:
+    """Return the JSON object that an event carries.
 
-
-def _parsed(data: bytes) -> Mapping[str, Any]:
+    Raises:
+        BadStream: It carries something else.
+    """
     try:
         try:
-            chunk = from_json(data)
+            event = from_json(data)
         except ValueError:  # lone surrogates are JSON to the standard library alone
-            chunk = json.loads(data)
+            event = json.loads(data)
     except (ValueError, RecursionError):
         raise BadStream("an event that is no JSON") from None
-    if not isinstance(chunk, dict):
+    if not isinstance(event, dict):
         raise BadStream("an event that is no JSON object")
-    return chunk
+    return event
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return `value` if it is a text, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
-def _count(value: object) -> int:
-    return max(0, int(value)) if isinstance(value, int | float) and math.isfinite(value) else 0
+def table_of(value: object) -> Mapping[str, Any]:
+    """Return `value` if it is an object of JSON, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
-def _cost(input_tokens: int, output_tokens: int, cached_tokens: int, facts: ModelFacts) -> float | None:
+def count_of(value: object) -> int:
+    """Return `value` if it is a number that counts something, else 0."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_COUNT else 0
+
+
+def cost_usd(counts: Counts, facts: ModelFacts) -> float | None:
+    """Return what the tokens cost, `None` where a price is unknown."""
     if facts.input_usd_per_mtok is None or facts.output_usd_per_mtok is None:
         return None
     cached_price = facts.cached_usd_per_mtok
     cached_price = facts.input_usd_per_mtok if cached_price is None else cached_price
-    fresh_usd = (input_tokens - cached_tokens) * facts.input_usd_per_mtok
-    return (fresh_usd + cached_tokens * cached_price + output_tokens * facts.output_usd_per_mtok) / 1e6
+    fresh_usd = (counts.input - counts.cached) * facts.input_usd_per_mtok
+    surcharge_usd = counts.written * facts.input_usd_per_mtok * CACHE_WRITE_SURCHARGE
+    read_usd = counts.cached * cached_price
+    return (fresh_usd + surcharge_usd + read_usd + counts.output * facts.output_usd_per_mtok) / 1e6

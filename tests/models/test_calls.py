@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage, check
-from orch.models.calls import MAX_ARGUMENTS_CHARS, RawCall, tidy
+from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage, check, clean
+from orch.models.calls import MAX_ARGUMENTS_CHARS, MAX_CALLS, SURPLUS, RawCall, tidy
 
 
 def _raw(arguments: str = "{}", call_id: str = "", name: str = "f") -> RawCall:
@@ -39,6 +39,7 @@ def test_no_arguments_are_an_empty_object(arguments: str) -> None:
     assert _tidied(arguments) == ("{}", None)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -70,6 +71,7 @@ def test_hostile_arguments_become_an_empty_object_that_says_why(arguments: str, 
     assert "\n" not in malformed
 
 
+@pytest.mark.fault(26, 27)
 @pytest.mark.parametrize("arguments", ["", "{", '{"content": "half'])
 def test_arguments_that_the_output_limit_cut_say_so(arguments: str) -> None:
     """The model can do better next time only if it knows."""
@@ -80,6 +82,7 @@ def test_arguments_that_the_output_limit_cut_say_so(arguments: str) -> None:
     assert "output limit" in malformed
 
 
+@pytest.mark.fault(27)
 def test_text_that_no_log_can_hold_is_cleaned_inside_valid_arguments() -> None:
     """NUL and lone surrogates, escaped or not, in keys and values."""
     kept, malformed = _tidied('{"k\\u0000": ["a\\ud800b", {"x": "\\u0000"}], "n": 1}')
@@ -103,6 +106,7 @@ def test_a_name_is_cut_to_what_endpoints_take(name: str, kept: str) -> None:
     assert tidy([_raw(name=name)], set(), 1, cut=False)[0].name == kept
 
 
+@pytest.mark.fault(28)
 def test_a_usable_id_is_kept_and_an_unusable_one_is_replaced_the_same_way_each_time() -> None:
     """Too long, used before, used twice in one turn, missing."""
     sent = [_raw(call_id=each) for each in ("good-1", "old", "good-1", "x" * 41, "", "a b")]
@@ -122,6 +126,43 @@ def test_a_new_id_avoids_one_that_history_holds_by_chance() -> None:
     assert first.id != second.id
 
 
+@pytest.mark.fault(28)
+def test_calls_behind_the_first_thirty_two_are_kept_without_their_arguments() -> None:
+    """Each says that it is not run, and what to do; the ids stay unique."""
+    kept = tidy([_raw('{"a": 1}', "same") for _ in range(200)], set(), 1, cut=True)
+
+    assert len({call.id for call in kept}) == 200
+    assert {(call.arguments, call.malformed) for call in kept[:MAX_CALLS]} == {('{"a": 1}', None)}
+    assert {(call.arguments, call.malformed) for call in kept[MAX_CALLS:]} == {("{}", SURPLUS)}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.fault(27)
+@settings(deadline=None)
+@given(JSON, st.integers(0, 200), st.sampled_from(["", ",", "}", "{", '"', "\x00", "\ud800", "\n"]))
+def test_arguments_that_were_damaged_anywhere_are_kept_whole_or_not_at_all(
+    value: object, where: int, damage: str
+) -> None:
+    """What is kept is what the model wrote, cleaned; else it is told why not."""
+    text = json.dumps({"x": value})
+    text = text[:where] + damage + text[where:]
+    kept, malformed = _tidied(text)
+
+    assert isinstance(json.loads(kept), dict)
+    assert kept.encode()
+    assert kept == "{}" if malformed else kept.strip()
+    if not malformed and clean(text) == text and "\\u" not in text:
+        assert kept == text.strip()
+
+
+@pytest.mark.fault(27, 28)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(), st.text(), st.text()), min_size=1, max_size=5), st.booleans())
 def test_what_comes_out_is_always_a_valid_history(calls: list[tuple[str, str, str]], cut: bool) -> None:
     """Whatever came in, the next request will not be refused for it."""

@@ -12,9 +12,10 @@ from orch.config import ModelFacts
 from orch.errors import BadStream
 from orch.mission.events import FinishReason
 from orch.mission.transcript import AssistantMessage, ToolCall, ToolMessage, UserMessage
-from orch.models.calls import MAX_CALLS
+from orch.models.calls import MAX_CALLS, MAX_KEPT_CALLS, SURPLUS
 from orch.models.interface import Ask, ToolSpec
-from orch.models.wire import MAX_LINE_BYTES, MAX_TEXT_CHARS, Answer, AnyMessage, EventReader, RequestBody
+from orch.models.openai_wire import Answer, RequestBody
+from orch.models.wire import MAX_LINE_BYTES, MAX_TEXT_CHARS, AnyMessage, EventReader
 
 TOOL = ToolSpec("read", "Reads a file.", {"type": "object", "properties": {"path": {"type": "string"}}})
 GOAL = UserMessage(text="build it")
@@ -250,13 +251,17 @@ def test_arguments_sent_as_an_object_are_taken_as_its_text() -> None:
     assert _calls_of(_piece({"x": 1}, index=0, id="a", name="f")) == [("a", "f", '{"x": 1}')]
 
 
+@pytest.mark.fault(28)
 def test_more_calls_than_a_turn_may_have_are_dropped_and_the_text_says_so() -> None:
     """The model reads its own turn again: it must see what became of it."""
-    answer = _answered(*(_delta(tool_calls=[_piece("{}", index=n, name="f")]) for n in range(MAX_CALLS + 3)))
-    message = answer.message(set(), 1)
+    pieces = (_piece('{"a": 1}', index=n, name="f") for n in range(MAX_KEPT_CALLS + 3))
+    message = _answered(*(_delta(tool_calls=[piece]) for piece in pieces)).message(set(), 1)
 
-    assert len(message.tool_calls) == MAX_CALLS
-    assert message.text == "[3 more tool calls were dropped: at most 32 in one turn]"
+    assert len(message.tool_calls) == MAX_KEPT_CALLS
+    assert message.text == f"[3 more tool calls were dropped: at most {MAX_KEPT_CALLS} in one turn]"
+    kept = [(call.arguments, call.malformed) for call in message.tool_calls]
+    assert kept[:MAX_CALLS] == [('{"a": 1}', None)] * MAX_CALLS
+    assert set(kept[MAX_CALLS:]) == {("{}", SURPLUS)}
 
 
 @pytest.mark.parametrize(
@@ -308,7 +313,9 @@ def test_usage_that_was_not_reported_is_estimated() -> None:
     assert (usage.input_tokens, usage.output_tokens) == (1000, 10)
 
 
-@pytest.mark.parametrize("usage", [{"prompt_tokens": None}, {"prompt_tokens": -3}, {"prompt_tokens": "9"}])
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": value} for value in (None, -3, "9", 1e300, 10**400, float("nan"))]
+)
 def test_a_usage_that_makes_no_sense_counts_nothing(usage: dict[str, object]) -> None:
     """Numbers from outside are not trusted to be numbers."""
     answer = _answered(_delta("stop", content="x"), {"usage": usage | {"prompt_tokens_details": 5}})
