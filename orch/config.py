@@ -21,17 +21,30 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeGuard, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from orch.errors import ConfigError, UsageError
+from orch.mission import caps
 from orch.mission.events import Role
 
 DEFAULT_CONTEXT_TOKENS = 32_768
+LEAST_THINKING_TOKENS = 1024  # the smallest budget (Anthropic API reference, "Extended thinking")
 OLLAMA = "ollama"
 OLLAMA_URL = "http://127.0.0.1:11434"
+ANTHROPIC_URL = "https://api.anthropic.com"  # without /v1, as ANTHROPIC_BASE_URL is written
 GETTING_STARTED = """no model provider is configured. Ways to get going:
   orch task --demo               the built-in scripted model, without a key
   export OPENAI_API_KEY=...      then: orch task -m openai/MODEL "GOAL"
+  export ANTHROPIC_API_KEY=...   then: orch task -m anthropic/MODEL "GOAL"
   export OPENROUTER_API_KEY=...  then: orch task -m openrouter/VENDOR/MODEL "GOAL"
   ollama serve                   then: orch task -m ollama/MODEL "GOAL"
   export OPENAI_BASE_URL=URL     a local server: orch task -m openai/MODEL "GOAL"
@@ -40,6 +53,7 @@ or name a provider in ~/.config/orch/config.toml, under [providers.NAME]"""
 _KEY_HINTS = MappingProxyType(
     {
         "openai": "set OPENAI_API_KEY, or OPENAI_BASE_URL for a local server",
+        "anthropic": "set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for a compatible server",
         "openrouter": "set OPENROUTER_API_KEY",
     }
 )
@@ -68,6 +82,7 @@ class ProviderKind(StrEnum):
     """The wire a provider speaks."""
 
     OPENAI = "openai"  # chat completions, as OpenAI, OpenRouter, Ollama, vLLM and llama.cpp serve them
+    ANTHROPIC = "anthropic"  # the Messages API, as Anthropic and compatible servers serve it
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,9 @@ class ModelFacts:
     input_usd_per_mtok: float | None = None
     output_usd_per_mtok: float | None = None
     cached_usd_per_mtok: float | None = None
+    thinking: int | Literal["adaptive"] | None = None
+    """What is asked for on the Anthropic wire: a budget in tokens, or as the model sees fit. `None` asks for
+    nothing, and then only those models think that do so by themselves."""
     assumed: bool = False
     """The window is a guess."""
 
@@ -125,6 +143,9 @@ class Flags:
     role_models: Mapping[Role, str] = field(default_factory=dict)
     max_parallel: int | None = None
     max_turns: int | None = None
+    timeout: str | None = None
+    max_tokens: int | None = None
+    max_budget_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,10 @@ class Settings:
     providers: Mapping[str, Provider]
     max_parallel: int = 50
     max_turns: int = 200
+    timeout_s: float | None = None
+    """Of one run; `None`, as for the two below it: nothing was said."""
+    max_tokens: int | None = None
+    max_budget_usd: float | None = None
     verify: tuple[str, ...] = ()
     """Commands that must exit 0 on the final tree, besides those of the plan."""
     baseline: bool = True
@@ -147,6 +172,11 @@ class Settings:
     """Names of variables that child processes may see besides the usual ones."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process's environment as it was read; what children see is chosen from it."""
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the user's orch processes tell each other of providers (XDG base directories)."""
+        return _xdg_folder(self.environment, "XDG_STATE_HOME", ".local/state") / "orch"
 
     def secrets(self) -> frozenset[str]:
         """Return the values of all providers' keys, to be kept out of everything that is recorded."""
@@ -239,6 +269,13 @@ def _with_path(command: str) -> str:
     return command
 
 
+def _seconds(value: object) -> object:
+    """Return the seconds of a duration; a number stands for itself."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    return caps.seconds(value if isinstance(value, str) else f"{value:f}")
+
+
 class _Table(BaseModel):
     """A table of a settings file; a field's description is what its error says was expected."""
 
@@ -280,6 +317,13 @@ class _File(_Table):
     max_turns: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="a whole number from 1 to 10000"
     )
+    timeout: Annotated[float | None, BeforeValidator(_seconds)] = Field(None, description=caps.DURATION)
+    max_tokens: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
+        None, description="a whole number from 1"
+    )
+    max_budget_usd: Annotated[float, Field(gt=0, le=10**9)] | None = Field(
+        None, description="US dollars, more than 0"
+    )
     verify: list[_Text] | None = Field(None, description="a list of commands")
     verify_before: bool | None = Field(None, description="true or false")
     diagnostics: dict[str, Annotated[str, AfterValidator(_with_path)]] | None = Field(
@@ -296,10 +340,22 @@ class _Facts(_Table):
     input_usd_per_mtok: _Price = None
     output_usd_per_mtok: _Price = None
     cached_usd_per_mtok: _Price = None
+    thinking: int | Literal["adaptive"] | None = Field(
+        None, description='"adaptive", or a number of tokens from 1024 and below output_tokens'
+    )
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _leaves_room_to_answer(cls, value: object, others: ValidationInfo) -> object:
+        limit = others.data.get("output_tokens")
+        is_budget = isinstance(value, int) and value >= LEAST_THINKING_TOKENS
+        if value == "adaptive" or (is_budget and (limit is None or value < limit)):
+            return value
+        raise ValueError(value)
 
 
 class _ProviderTable(_Table):
-    kind: Literal["openai"] = Field(description='"openai"')
+    kind: Literal["openai", "anthropic"] = Field(description='"openai" or "anthropic"')
     base_url: Annotated[str, AfterValidator(_web_address)] = Field(
         description="an http:// or https:// address"
     )
@@ -316,7 +372,8 @@ class _UserFile(_File):
 
 _Content = TypeVar("_Content", bound=_File)
 _ONLY_USER = frozenset(_UserFile.model_fields) - frozenset(_File.model_fields)
-_PLAIN_KEYS = {"max_parallel", "max_turns", "verify", "verify_before", "diagnostics"}
+_CAPS = {"timeout", "max_tokens", "max_budget_usd"}
+_PLAIN_KEYS = {"max_parallel", "max_turns", "verify", "verify_before", "diagnostics"} | _CAPS
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -324,9 +381,13 @@ _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def _user_path(env: Mapping[str, str]) -> Path:
-    base = env.get("XDG_CONFIG_HOME") or ""
+    return _xdg_folder(env, "XDG_CONFIG_HOME", ".config") / "orch" / "config.toml"
+
+
+def _xdg_folder(env: Mapping[str, str], name: str, default: str) -> Path:
+    base = env.get(name) or ""
     home = Path(env.get("HOME") or "~").expanduser()
-    return (Path(base) if Path(base).is_absolute() else home / ".config") / "orch" / "config.toml"
+    return Path(base) if Path(base).is_absolute() else home / default
 
 
 def _read(path: Path, schema: type[_Content]) -> _Content:
@@ -343,6 +404,7 @@ def _read(path: Path, schema: type[_Content]) -> _Content:
 
 def _from_flags(flags: Flags) -> _File:
     names = {"model": "--model", "max_parallel": "--max-parallel", "max_turns": "--max-turns"}
+    names |= {cap.value: cap.flag for cap in caps.Cap}
     names |= {f"models.{role}": f"--model-{role}" for role in Role}
     table: dict[str, object] = {
         "model": flags.model,
@@ -350,17 +412,19 @@ def _from_flags(flags: Flags) -> _File:
         "max_parallel": flags.max_parallel,
         "max_turns": flags.max_turns,
     }
+    table |= {cap: getattr(flags, cap) for cap in _CAPS}
     return _checked(table, _File, "command line", names)
 
 
 def _from_environment(env: Mapping[str, str]) -> _File:
-    names = {"model": "ORCH_MODEL", "max_parallel": "ORCH_MAX_PARALLEL"}
+    names = {"model": "ORCH_MODEL", "max_parallel": "ORCH_MAX_PARALLEL", "timeout": "ORCH_TIMEOUT"}
     roles = {str(role): f"ORCH_MODEL_{role.upper()}" for role in Role}
     parallel = env.get("ORCH_MAX_PARALLEL") or None
     table: dict[str, object] = {
         "model": env.get("ORCH_MODEL") or None,
         "models": {role: env.get(name) or None for role, name in roles.items()},
         "max_parallel": int(parallel) if parallel and _WHOLE.fullmatch(parallel) else parallel,
+        "timeout": env.get("ORCH_TIMEOUT") or None,
     }
     return _checked(
         table, _File, "environment", names | {f"models.{role}": name for role, name in roles.items()}
@@ -429,6 +493,8 @@ def _merged(layers: Sequence[_File]) -> dict[str, Any]:
     for layer in reversed(layers):
         values |= layer.model_dump(exclude_none=True, include=_PLAIN_KEYS)
         values |= layer.limits.model_dump(exclude_none=True)
+    if "timeout" in values:
+        values["timeout_s"] = values.pop("timeout")
     if "verify_before" in values:
         values["baseline"] = values.pop("verify_before")
     if "verify" in values:
@@ -442,6 +508,11 @@ def _providers_of(env: Mapping[str, str]) -> dict[str, Provider]:
     if openai_url or openai_key:
         url = _address(openai_url, "OPENAI_BASE_URL") if openai_url else "https://api.openai.com/v1"
         providers["openai"] = _provider("openai", url, openai_key)
+    anthropic_url, anthropic_key = env.get("ANTHROPIC_BASE_URL") or None, _secret(env, "ANTHROPIC_API_KEY")
+    if anthropic_url or anthropic_key:
+        url = _address(anthropic_url, "ANTHROPIC_BASE_URL") if anthropic_url else ANTHROPIC_URL
+        kind = ProviderKind.ANTHROPIC
+        providers["anthropic"] = Provider(name="anthropic", kind=kind, base_url=url, api_key=anthropic_key)
     if key := _secret(env, "OPENROUTER_API_KEY"):
         providers["openrouter"] = _provider("openrouter", "https://openrouter.ai/api/v1", key)
     return providers

@@ -28,6 +28,9 @@ error into an exit code.
         └── ProviderUnavailable all retries are used up
 """
 
+_OK = 200
+"""The status of HTTP with which an answer begins."""
+
 
 class OrchError(Exception):
     """Base of every error raised on purpose. Never raised itself."""
@@ -72,7 +75,14 @@ class JournalNewer(UsageError):
 
 
 class DiskRefused(OrchError):
-    """The disk refused (full, read-only, I/O error); nothing acknowledged is lost."""
+    """The disk refused (full, read-only, I/O error); nothing acknowledged is lost.
+
+    `what` is the file and the reason alone, where they are known.
+    """
+
+    def __init__(self, message: str = "", *, what: str | None = None) -> None:
+        super().__init__(message)
+        self.what = what or str(self)
 
 
 class IllegalTransition(OrchError):
@@ -92,7 +102,9 @@ class Conflict(ToolError):
 
 
 class ModelError(OrchError):
-    """The far end of the wire did not give an answer."""
+    """The far end of the wire did not give an answer; `may_be_paid` if it may charge for it all the same."""
+
+    may_be_paid = False
 
 
 class Retryable(ModelError):
@@ -113,14 +125,21 @@ class ServerFailed(Retryable):
     def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.status = status
+        self.may_be_paid = status == _OK  # it failed in the middle of an answer
 
 
 class ConnectionLost(Retryable):
     """The connection was refused, reset, silent for too long, or cut in mid-stream."""
 
+    def __init__(self, message: str = "", *, may_be_paid: bool = True) -> None:
+        super().__init__(message)
+        self.may_be_paid = may_be_paid
+
 
 class BadStream(Retryable):
     """What came over the wire is no answer of this protocol."""
+
+    may_be_paid = True
 
 
 class AuthRefused(ModelError):
@@ -151,3 +170,7 @@ class RequestRefused(ModelError):
 
 class ProviderUnavailable(ModelError):
     """The provider did not answer after all retries."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, SIGHUP or SIGQUIT came while there was no run that could be stopped: the command is over."""

@@ -6,6 +6,7 @@ JSON gets a `result` also for a command line that cannot be read, and for a bug.
 
 import importlib.metadata
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -73,11 +74,19 @@ def main() -> None:
         code = app(arguments, standalone_mode=False)
     except OrchError as error:
         code = _refused(arguments, error)
-    except KeyboardInterrupt:
-        code = exit_codes.INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        code = exit_codes.cut_short(interrupt)
     except Exception as error:  # noqa: BLE001 - the error boundary: a traceback on the screen is a bug
         code = _misread(arguments, error) if isinstance(error, _Misread) else _bug(arguments, error)
+    _turn_deaf()
     raise SystemExit(code)
+
+
+def _turn_deaf() -> None:
+    """Let no signal change the exit code any more: what was asked for is done, and said."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):  # Windows has only some of them
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _misread(arguments: Sequence[str], error: _Misread) -> int:

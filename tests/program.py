@@ -57,9 +57,9 @@ class Bench:
     extra: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
-    def served(self, script: Script) -> Iterator[Endpoint]:
-        """Serve `script` as the provider `openai`."""
-        with Endpoint(script) as endpoint:
+    def served(self, script: Script, serve: Callable[[Script], Endpoint] = Endpoint) -> Iterator[Endpoint]:
+        """Serve `script` as the provider `openai`, or the one whose wire `serve` speaks."""
+        with serve(script) as endpoint:
             self.endpoint = endpoint
             yield endpoint
 
@@ -70,11 +70,11 @@ class Bench:
         return replace(self, workspace=workspace)
 
     def environment(self) -> dict[str, str]:
-        """Return what the program is started with: the endpoint as provider `openai`, if there is one."""
+        """Return what the program is started with: the endpoint as its provider, if there is one."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         base = kept | {"HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
         if self.endpoint is not None:
-            base |= {"OPENAI_BASE_URL": self.endpoint.base_url, "OPENAI_API_KEY": KEY}
+            base |= dict(zip(self.endpoint.variables, (self.endpoint.base_url, KEY), strict=True))
         return base | self.extra
 
     def start(self, *arguments: str, file_limit_bytes: int | None = None, **kwargs: Any) -> "Running":
@@ -108,17 +108,22 @@ class Bench:
 
     def task(self, *arguments: str, **kwargs: Any) -> Ended:
         """Run a mission against the endpoint to its end."""
-        return self.run("task", GOAL, "-m", "openai/test", *arguments, **kwargs)
+        return self.run("task", GOAL, "-m", self.model, *arguments, **kwargs)
 
     def start_task(self, *arguments: str, **kwargs: Any) -> "Running":
         """Start a mission against the endpoint."""
-        return self.start("task", GOAL, "-m", "openai/test", *arguments, **kwargs)
+        return self.start("task", GOAL, "-m", self.model, *arguments, **kwargs)
 
     def status(self, *arguments: str) -> list[dict[str, Any]]:
         """Return the entries of `orch status --json`."""
         ended = self.run("status", "--json", *arguments)
         assert ended.code == 0, ended.err
         return cast("list[dict[str, Any]]", ended.result["missions"])
+
+    @property
+    def model(self) -> str:
+        """The model of every role: one of the endpoint's provider."""
+        return f"{self.endpoint.provider if self.endpoint else 'openai'}/test"
 
     @property
     def missions(self) -> list[Path]:

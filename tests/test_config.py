@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orch.config import Flags, ModelRef, Secret, Settings, has_provider, load, model_for
+from orch.config import Flags, ModelRef, ProviderKind, Secret, Settings, has_provider, load, model_for
 from orch.errors import ConfigError, UsageError
 from orch.mission.events import Role
 
@@ -269,6 +269,8 @@ def test_the_users_file_lies_under_home_where_nothing_else_is_said(tmp_path: Pat
         ({"OLLAMA_HOST": "https://gpu.example/"}, {"ollama": "https://gpu.example/v1"}),
         ({"OPENAI_API_KEY": KEY}, {"openai": "https://api.openai.com/v1"}),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:8080/v1/"}, {"openai": "http://127.0.0.1:8080/v1"}),
+        ({"ANTHROPIC_API_KEY": KEY}, {"anthropic": "https://api.anthropic.com"}),
+        ({"ANTHROPIC_BASE_URL": "http://127.0.0.1:9/"}, {"anthropic": "http://127.0.0.1:9"}),
         ({"OPENROUTER_API_KEY": KEY}, {"openrouter": "https://openrouter.ai/api/v1"}),
     ],
 )
@@ -293,6 +295,26 @@ def test_a_user_names_providers_with_keys_by_variable_and_facts_by_model(place: 
     assert small.models["qwen2.5-coder"].input_usd_per_mtok == 0.1
     assert not small.models["qwen2.5-coder"].assumed
     assert (small.models["other"].context_tokens, small.models["other"].assumed) == (32_768, True)
+
+
+def test_a_provider_says_which_wire_it_speaks_and_a_model_how_it_thinks(place: _Place) -> None:
+    """Both wires may be told about; a budget for thinking is a number of tokens."""
+    table = '[providers.mine]\nkind = "anthropic"\nbase_url = "http://127.0.0.1:9"\n[providers.mine.models]\n'
+    models = place.load(user=f'{table}a.thinking = "adaptive"\nb.thinking = 4096').providers["mine"].models
+
+    assert place.load(user=table).providers["mine"].kind is ProviderKind.ANTHROPIC
+    assert (models["a"].thinking, models["b"].thinking) == ("adaptive", 4096)
+
+
+@pytest.mark.parametrize("thinking", ['"deep"', "1023", "true", "4096\noutput_tokens = 4096", "2048.5"])
+def test_a_budget_that_leaves_no_room_to_answer_is_refused(place: _Place, thinking: str) -> None:
+    """The endpoint would refuse every request."""
+    user = f"{USER_PROVIDER}[providers.small.models.m]\nthinking = {thinking}"
+
+    with pytest.raises(
+        ConfigError, match=r'models\.m\.thinking cannot be used: expected "adaptive", or a number'
+    ):
+        place.load(user=user)
 
 
 def test_nothing_that_is_printed_shows_a_key(place: _Place) -> None:
@@ -349,6 +371,7 @@ def test_with_a_provider_and_no_model_the_endpoints_models_are_named(
     ("model", "says"),
     [
         ("openai/gpt", "set OPENAI_API_KEY"),
+        ("anthropic/claude", "set ANTHROPIC_API_KEY"),
         ("openrouter/a/b", "set OPENROUTER_API_KEY"),
         ("olama/x", "did you mean ollama"),
         ("opena/x", "did you mean openai"),

@@ -3,11 +3,12 @@
 A mission's own code comes from its final state, not from here. Light, because `orch.main` needs it.
 """
 
-from orch.errors import AuthRefused, DiskRefused, OrchError, ProviderUnavailable, UsageError
+from orch.errors import AuthRefused, DiskRefused, OrchError, ProviderUnavailable, Terminated, UsageError
 
 USAGE = 2
 BUG = 70
 INTERRUPTED = 130
+TERMINATED = 143
 
 _TABLE: tuple[tuple[type[OrchError], int, str], ...] = (
     (UsageError, USAGE, "error"),
@@ -15,6 +16,11 @@ _TABLE: tuple[tuple[type[OrchError], int, str], ...] = (
     (ProviderUnavailable, 75, "provider"),
     (AuthRefused, 77, "auth"),
 )
+
+
+def cut_short(error: KeyboardInterrupt) -> int:
+    """Return the exit code of a command that a signal ended."""
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
 def ending(error: OrchError) -> tuple[int, str]:

@@ -67,6 +67,22 @@ MaxTurns = Annotated[
     int | None,
     typer.Option("--max-turns", metavar="N", help="Turns of one session; default 200."),
 ]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        help="Stop after, say, 1h30m. [env: ORCH_TIMEOUT]",
+    ),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="N", help="Cap on the tokens of all sessions."),
+]
+MaxBudget = Annotated[
+    float | None,
+    typer.Option("--max-budget-usd", metavar="X", help="Cap on the cost of all sessions."),
+]
 Output = Annotated[
     OutputFormat, typer.Option("--output-format", help="What stdout carries.", show_default=True)
 ]

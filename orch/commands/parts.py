@@ -6,32 +6,42 @@ with the exit code that the process ends with.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
+from typing import Any, cast
 
 from orch import config
 from orch.commands import demo as demo_mode
-from orch.commands import exit_codes
+from orch.commands import exit_codes, limits
 from orch.commands.place import folder_of
 from orch.commands.screen import Form, Screen, closing
-from orch.config import Flags, ModelRef, Settings
+from orch.config import Flags, ModelRef, Provider, Settings
 from orch.errors import MissionHeld, OrchError, UsageError
 from orch.mission import events as ev
+from orch.mission.caps import Caps
 from orch.mission.reduce import replay
-from orch.mission.result import Result, nothing_started, summarise
+from orch.mission.result import Result, nothing_started
 from orch.mission.state import MissionState, MissionStatus
 from orch.mission.transcript import clean
 from orch.models import catalog, scripted
+from orch.models.client import shared_tls
+from orch.models.connect import CLIENTS, known_models
+from orch.models.gate_memory import GateMemory
 from orch.models.interface import Model
-from orch.models.openai import Limits, OpenAIModel, known_models, shared_tls
-from orch.runtime import launch, survey
+from orch.models.patience import Limits
+from orch.runtime import capacity, launch, shutdown, survey
 from orch.runtime.launch import Launch
 from orch.store import journal, locks
 from orch.store.folder import Folder
 from orch.tools.process_table import harden_self
+
+_STAMP = "%Y%m%d-%H%M%S-%f"
+_STAMP_CHARS = len("20260101-000000-000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +54,13 @@ class Asked:
 
 
 def flags(
-    model: str | None, by_role: Mapping[str, str | None], max_parallel: int | None, max_turns: int | None
+    model: str | None, by_role: Mapping[str, str | None], limits: Mapping[str, str | float | None]
 ) -> Flags:
-    """Return the settings that the command line gave."""
+    """Return the settings that the command line gave; `limits` are those of `Flags`, by name."""
     return Flags(
         model=model,
         role_models={ev.Role(role): name for role, name in by_role.items() if name is not None},
-        max_parallel=max_parallel,
-        max_turns=max_turns,
+        **cast("dict[str, Any]", limits),
     )
 
 
@@ -65,19 +74,22 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
             demo_mode.refuse_foreign(folder.workspace)
         settings = config.load(asked.flags, folder.workspace)
         models = _models(settings, demo=demo)
+        caps = limits.chosen(settings, Caps(), screen.say)
+        limits.check_prices(caps, models.values(), {}, limits.facts_of(settings, demo=demo))
         started = ev.MissionStarted(
             goal=goes.goal,
             orch_version=version("orch"),
             models={role: str(ref) for role, ref in models.items()},
-            max_parallel=settings.max_parallel,
+            max_parallel=_slots(screen, settings),
             max_turns=settings.max_turns,
             answer_only=answer,
             demo=demo,
             verify=settings.verify,
             baseline=settings.baseline,
+            caps=caps,
         )
         _mention(screen, settings, models)
-        return launch.begin(_launch(folder, _new_id(), settings, screen, demo=demo), started)[1]
+        return launch.begin(_launch(folder, _new_id(folder), settings, screen, demo=demo), started)[1]
 
     return _run(asked, run)
 
@@ -91,14 +103,18 @@ def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
         state = replay(journal.read(folder.mission(chosen)))
         goes.goal = state.goal
         if state.status is MissionStatus.CLOSED:
-            return summarise(state, None).model_copy(update={"exit_code": 0})
+            return launch.closed(folder, chosen, state).model_copy(update={"exit_code": 0})
         settings = config.load(asked.flags, folder.workspace)
         models = _models_again(asked.flags, settings, state)
+        caps = limits.chosen(settings, state.caps, screen.say)
+        facts = limits.facts_of(settings, demo=state.demo)
+        limits.check_prices(caps, models.values(), state.spending.by_model, facts)
         resumed = ev.MissionResumed(
             orch_version=version("orch"),
             models={role: str(ref) for role, ref in models.items()},
-            max_parallel=settings.max_parallel,
+            max_parallel=_slots(screen, settings),
             max_turns=settings.max_turns,
+            caps=caps,
             reply=clean(reply) if reply else None,
         )
         _mention(screen, settings, models)
@@ -118,7 +134,7 @@ def _run(asked: Asked, run: Callable[[Screen, _Goes], Result]) -> int:
     """Do `run`, show its result, whatever it is, and return the exit code."""
     goes = _Goes()
     words: tuple[str, ...] = ()
-    with Screen(asked.form) as screen:
+    with Screen(asked.form) as screen, shutdown.raised():
         try:
             asked.form.check()
             result = run(screen, goes)
@@ -127,16 +143,21 @@ def _run(asked: Asked, run: Callable[[Screen, _Goes], Result]) -> int:
             code, subtype = exit_codes.ending(error)
             screen.complain(str(error))
             result = nothing_started(goes.goal, ev.Outcome(subtype), code, clean(str(error)))
-        except KeyboardInterrupt:
-            result = nothing_started(goes.goal, ev.Outcome.STOPPED, exit_codes.INTERRUPTED, "interrupted")
+        except KeyboardInterrupt as signal:
+            code = exit_codes.cut_short(signal)
+            result = nothing_started(goes.goal, ev.Outcome.STOPPED, code, "interrupted")
         screen.end(result, words)
     return result.exit_code
 
 
-def _new_id() -> ev.MissionId:
-    """Return an id that sorts behind all earlier ones of the workspace."""
+def _new_id(folder: Folder) -> ev.MissionId:
+    """Return an id that sorts behind all earlier ones of the workspace, also if the clock was set back."""
     now = datetime.now(UTC)
-    return ev.MissionId(f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}{token_hex(1)}")
+    for path in folder.missions.iterdir() if folder.missions.is_dir() else ():
+        with suppress(ValueError):  # something else lies there
+            other = datetime.strptime(path.name[:_STAMP_CHARS], _STAMP).replace(tzinfo=UTC)
+            now = max(now, other + timedelta(milliseconds=1))
+    return ev.MissionId(f"{now:{_STAMP}}"[:_STAMP_CHARS] + token_hex(1))
 
 
 def _chosen(folder: Folder, mission: str | None) -> ev.MissionId:
@@ -202,17 +223,34 @@ def _mention(screen: Screen, settings: Settings, models: Mapping[ev.Role, ModelR
             )
 
 
+def _slots(screen: Screen, settings: Settings) -> int:
+    """Return how many sessions may work at once, and say so if it is fewer than was asked for."""
+    slots = capacity.slots(settings.max_parallel)
+    if slots < settings.max_parallel:
+        screen.say(
+            f"{slots} sessions at once instead of {settings.max_parallel}: the system allows this process "
+            "no more open files (ulimit -Hn); the others take turns"
+        )
+    return slots
+
+
 def _launch(
     folder: Folder, mission: ev.MissionId, settings: Settings, screen: Screen, *, demo: bool
 ) -> Launch:
     harden_self()
     tls = shared_tls(p.base_url for p in settings.providers.values())
-    limits = Limits(idle_s=settings.idle_timeout_s)
+    patience = Limits(idle_s=settings.idle_timeout_s)
+    facts = limits.facts_of(settings, demo=demo)
+
+    def provider(ref: ModelRef) -> Provider:
+        return demo_mode.PROVIDER if demo else settings.providers[ref.provider]
 
     def connect(ref: ModelRef) -> Model:
-        provider = demo_mode.PROVIDER if demo else settings.providers[ref.provider]
         transport = scripted.ScriptedTransport() if demo else None
-        facts = catalog.facts(ref, provider)
-        return OpenAIModel(provider, ref.name, facts, tls=tls, limits=limits, transport=transport)
+        client = CLIENTS[provider(ref).kind]
+        return client(provider(ref), ref.name, facts(ref), tls=tls, limits=patience, transport=transport)
 
-    return Launch(folder, mission, settings, connect, screen.views, screen.say)
+    memory = launch.no_memory if demo else partial(GateMemory.of, settings.state_folder)
+    return Launch(
+        folder, mission, settings, connect, provider, screen.views, screen.say, facts=facts, memory=memory
+    )

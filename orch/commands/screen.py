@@ -16,6 +16,7 @@ from rich.console import Console
 from orch.commands.options import OutputFormat
 from orch.commands.place import columns
 from orch.errors import UsageError
+from orch.mission.caps import setting
 from orch.mission.events import Outcome
 from orch.mission.result import Result
 from orch.runtime.orchestrator import View
@@ -30,7 +31,7 @@ LOG_COLUMNS = 400
 ROUNDED_TOKENS = 10_000
 """From here on tokens are told in thousands."""
 STOPPED_LIMIT_S = 2.0
-"""How long somebody who told the run to stop is kept waiting for a reader that does not read."""
+"""How long who told the run to stop, or by when, is kept waiting for a reader that does not read."""
 _LONGEST_COMMAND = 10_000
 
 
@@ -81,9 +82,9 @@ class Screen:
     def end(self, result: Result, words: Sequence[str]) -> None:
         """Show how the run ended: the report behind the progress, and `words` for people behind it.
 
-        A terminal or pipe that nobody reads is waited for, but not after a stop.
+        A terminal or pipe that nobody reads is waited for, but not after a stop or a timeout.
         """
-        limit_s = STOPPED_LIMIT_S if result.subtype is Outcome.STOPPED else None
+        limit_s = STOPPED_LIMIT_S if result.subtype in (Outcome.STOPPED, Outcome.TIMEOUT) else None
         self._err.finish(limit_s)
         self._keep(result)
         if self._form.output is not OutputFormat.TEXT:
@@ -118,7 +119,14 @@ def closing(result: Result) -> tuple[str, ...]:
     shown = f"{tokens / 1000:.0f}k" if tokens >= ROUNDED_TOKENS else str(tokens)
     spent = f"{result.num_turns} turns, {shown} tokens{cost}"
     head = f"{result.subtype}: {done}; {result.num_sessions} sessions, {spent}, {result.duration_s:.1f}s"
-    return (head, f"go on with: {result.resume}") if result.resume else (head,)
+    return (head, f"go on with: {result.resume}{_raised(result)}") if result.resume else (head,)
+
+
+def _raised(result: Result) -> str:
+    """Return the flag that makes room where a cap ended the run: the double, as a proposal."""
+    cap = result.reached if result.subtype is Outcome.LIMIT else None
+    amount = result.caps.of(cap) if cap is not None else None
+    return f" {setting(cap, amount * 2)}" if cap is not None and amount is not None else ""
 
 
 def _columns(outlet: Outlet) -> int:

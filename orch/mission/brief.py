@@ -29,6 +29,10 @@ REVIEWER_NUDGE = (
     "Without a verdict the item is rejected."
 )
 NO_VERDICT = "The review ended without an accepted verdict."
+INTERRUPTED = (
+    "interrupted: orch stopped before this command's end was on record; its outcome is unknown. It was not "
+    "run again: look at the files, then run what you need."
+)
 
 
 def item_text(spec: ItemSpec) -> str:

@@ -8,7 +8,7 @@ has run the mission.
 
 The order of the rules is the order of urgency; the first two stand here:
 
-1. sessions and leases whose item is settled end;
+1. sessions and leases whose item is settled end, and sessions that bring orch down (`quarantine`);
 2. sessions that stopped calling tools are settled: submitted, nudged once, rejected, given up;
 3. an issue on a completed item becomes a fix item, an item whose dependency is lost is blocked (`routing`);
 4. free slots go to reviews, then to rejections, then to new items (`dispatch`);
@@ -26,6 +26,7 @@ from orch.mission import brief
 from orch.mission import events as ev
 from orch.mission.command import command
 from orch.mission.dispatch import dispatch, start_review, start_worker
+from orch.mission.quarantine import set_aside
 from orch.mission.review import sent_back
 from orch.mission.routing import route
 from orch.mission.state import (
@@ -94,6 +95,7 @@ def decide(state: MissionState, denied: Collection[ev.ItemId] = ()) -> tuple[Ste
         return ()
     rules: tuple[Callable[[MissionState], tuple[Step, ...]], ...] = (
         _tidy,
+        set_aside,
         _settle,
         route,
         partial(dispatch, denied=denied),

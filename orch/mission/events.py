@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NewType
 
 from pydantic import Field, TypeAdapter
 
+from orch.mission.caps import Amount, Cap, Caps
 from orch.mission.transcript import AssistantMessage, Frozen
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -38,9 +39,10 @@ class Outcome(StrEnum):
     ANSWERED = "answered"  # the goal asked for no change
     UNSEALED = "unsealed"  # nothing is left to run and something is not done
     BLOCKED = "blocked"  # needs a person's decision or permission
-    LIMIT = "limit"  # a turn or budget limit was reached
+    LIMIT = "limit"  # a turn, token or dollar limit was reached
     STAGNATED = "stagnated"  # nothing moved after the interventions
     STOPPED = "stopped"  # a signal or `orch stop`
+    TIMEOUT = "timeout"  # the run's time was over
     PROVIDER = "provider"  # the provider is unavailable
     AUTH = "auth"  # the provider refused the key
     DISK = "disk"  # the disk refused
@@ -189,6 +191,7 @@ class MissionStarted(Fact):
     demo: bool = False
     verify: tuple[str, ...] = ()
     baseline: bool = True
+    caps: Caps = Caps()
     sandbox: Literal["none"] = "none"
 
 
@@ -200,6 +203,7 @@ class MissionResumed(Fact):
     models: dict[Role, str]
     max_parallel: int
     max_turns: int
+    caps: Caps = Caps()
     reply: str | None = None
 
 
@@ -385,12 +389,13 @@ class SessionEnded(Fact):
 
 
 class TurnStarted(Fact):
-    """A request is about to leave; it may be paid for."""
+    """A request is about to leave, and may be paid for; `estimate` counts if nothing more is heard of it."""
 
     type: Literal["turn.started"] = "turn.started"
     session: SessionId
     turn: int
     model: str
+    estimate: Usage | None = None
 
 
 class TurnFinished(Fact):
@@ -404,6 +409,18 @@ class TurnFinished(Fact):
     finish: FinishReason
     usage: Usage
     duration_s: float
+
+
+class TurnFailed(Fact):
+    """No answer could be had. `usage` is an estimate of what was paid for nothing, where something may be."""
+
+    type: Literal["turn.failed"] = "turn.failed"
+    session: SessionId
+    turn: int
+    model: str
+    error: str
+    text: str
+    usage: Usage | None = None
 
 
 class ToolCalled(Fact):
@@ -570,7 +587,7 @@ class SealRefused(Fact):
 
 
 class Retry(Fact):
-    """A call to a model failed and is made again after `delay_s`."""
+    """A call to a model failed and is made again after `delay_s`; `usage` as in `TurnFailed`."""
 
     type: Literal["retry"] = "retry"
     session: SessionId
@@ -578,6 +595,18 @@ class Retry(Fact):
     delay_s: float
     error: str
     text: str
+    usage: Usage | None = None
+
+
+class Budget(Fact):
+    """Much of a cap is used (once a run, for each cap), or it is `reached`: the next call takes `needed`."""
+
+    type: Literal["budget"] = "budget"
+    limit: Cap
+    cap: Amount = Field(gt=0)
+    spent: Amount
+    needed: Amount = 0
+    reached: bool = False
 
 
 class Heal(Fact):
@@ -621,6 +650,7 @@ Event = Annotated[
     | SessionEnded
     | TurnStarted
     | TurnFinished
+    | TurnFailed
     | ToolCalled
     | ToolFinished
     | PermissionDenied
@@ -639,6 +669,7 @@ Event = Annotated[
     | SealRequested
     | SealRefused
     | Retry
+    | Budget
     | Heal
     | Stagnation,
     Field(discriminator="type"),

@@ -75,6 +75,7 @@ SESSION_MOVES: Mapping[SessionStatus, Mapping[str, SessionStatus]] = {
         "message.sent": SessionStatus.RUNNING,
         "turn.started": SessionStatus.RUNNING,
         "turn.finished": SessionStatus.RUNNING,
+        "turn.failed": SessionStatus.RUNNING,
         "tool.called": SessionStatus.RUNNING,
         "tool.finished": SessionStatus.RUNNING,
         "session.idle": SessionStatus.IDLE,

@@ -11,6 +11,7 @@ of the journal run the very same code: replaying a journal gives the live state.
 every session on the event loop; its price is a few copied dicts (`orch.mission.evolve`).
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar, cast
@@ -23,6 +24,7 @@ from orch.mission import reduce_proof as proof
 from orch.mission import reduce_sessions as sessions
 from orch.mission.evolve import evolve
 from orch.mission.moves import mission_status
+from orch.mission.quarantine import after_crash
 from orch.mission.state import (
     ItemStatus,
     MissionState,
@@ -76,6 +78,7 @@ def mission_started(state: MissionState, event: ev.MissionStarted) -> MissionSta
         models=event.models,
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
+        caps=event.caps,
         answer_only=event.answer_only,
         demo=event.demo,
         settings_verify=event.verify,
@@ -89,7 +92,7 @@ def mission_started(state: MissionState, event: ev.MissionStarted) -> MissionSta
 
 def mission_resumed(state: MissionState, event: ev.MissionResumed) -> MissionState:
     """Put what was in flight back: a turn is asked again, orch's own verification starts again."""
-    sessions = {sid: _interrupted(s) for sid, s in state.sessions.items()}
+    interrupted = {sid: _interrupted(after_crash(state, s)) for sid, s in state.sessions.items()}
     baseline_cut = (
         state.verification is not None and state.verification.phase is ev.VerificationPhase.BASELINE
     )
@@ -98,11 +101,14 @@ def mission_resumed(state: MissionState, event: ev.MissionResumed) -> MissionSta
         models=event.models,
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
-        sessions=sessions,
+        caps=event.caps,
+        sessions=interrupted,
+        spending=functools.reduce(sessions.lost, state.sessions.values(), state.spending),
         outcome=None,
         ending="",
         stopped_by=None,
         is_usage=False,
+        culprit=None,
         end_blockers=(),
         verification=None,
         baseline_due=state.baseline_due or baseline_cut,
@@ -120,7 +126,7 @@ def mission_resumed(state: MissionState, event: ev.MissionResumed) -> MissionSta
 def _interrupted(session: Session) -> Session:
     """A crash may cut any batch in two: a session that was never told anything is over."""
     if session.messages:
-        return evolve(session, open_turn=False)
+        return sessions.cut_off(session)
     return evolve(session, status=SessionStatus.ENDED, outcome=ev.SessionOutcome.CANCELLED)
 
 
@@ -158,14 +164,23 @@ def mission_answered(state: MissionState, event: ev.MissionAnswered) -> MissionS
 
 def mission_failed(state: MissionState, event: ev.MissionFailed) -> MissionState:
     """End the run, and keep why."""
+    is_bug = event.outcome is ev.Outcome.ERROR and not event.is_usage
     return evolve(
-        _end(state, event.outcome, event.text, event.ts), end_blockers=event.blockers, is_usage=event.is_usage
+        _end(state, event.outcome, event.text, event.ts),
+        end_blockers=event.blockers,
+        is_usage=event.is_usage,
+        culprit=event.session if is_bug else None,
     )
 
 
 def stagnated(state: MissionState, _event: ev.Stagnation) -> MissionState:
     """Count the steps of the ladder."""
     return evolve(state, stagnations=state.stagnations + 1)
+
+
+def capped(state: MissionState, event: ev.Budget) -> MissionState:
+    """Keep what a run ran out of."""
+    return evolve(state, exhausted=event if event.reached else state.exhausted)
 
 
 def unchanged(state: MissionState, _event: ev.Fact) -> MissionState:
@@ -210,6 +225,7 @@ CHANGES: Mapping[type[ev.Fact], Change] = dict(
         _row(ev.SessionEnded, sessions.session_ended),
         _row(ev.TurnStarted, sessions.turn_started),
         _row(ev.TurnFinished, sessions.turn_finished),
+        _row(ev.TurnFailed, sessions.turn_failed),
         _row(ev.ToolCalled, sessions.tool_called),
         _row(ev.ToolFinished, sessions.tool_finished),
         _row(ev.PermissionDenied, sessions.permission_denied),
@@ -228,6 +244,7 @@ CHANGES: Mapping[type[ev.Fact], Change] = dict(
         _row(ev.SealRequested, proof.seal_requested),
         _row(ev.SealRefused, proof.seal_refused),
         _row(ev.Retry, sessions.retried),
+        _row(ev.Budget, capped),
         _row(ev.Heal, unchanged),
         _row(ev.Stagnation, stagnated),
     )

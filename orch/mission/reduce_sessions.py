@@ -8,7 +8,8 @@ from orch.errors import IllegalTransition
 from orch.mission import events as ev
 from orch.mission.evolve import evolve
 from orch.mission.moves import known_session, moved_item, session_move, with_item, with_session
-from orch.mission.state import MissionState, Session, fingerprint, plus
+from orch.mission.quarantine import crashes_after_call, crashes_after_turn
+from orch.mission.state import MissionState, Session, Spending, fingerprint, plus
 from orch.mission.transcript import ToolMessage, UserMessage
 
 _COUNTS_AFRESH = (ev.MessageReason.BRIEF, ev.MessageReason.WAKE, ev.MessageReason.REPLY)
@@ -90,15 +91,15 @@ def session_idle(state: MissionState, event: ev.SessionIdle) -> MissionState:
 def session_ended(state: MissionState, event: ev.SessionEnded) -> MissionState:
     """Close the conversation, also in the middle of a turn."""
     session, status = session_move(state, event)
+    state = evolve(state, spending=lost(state.spending, session))
     session = evolve(
-        session,
+        cut_off(session),
         status=status,
         last_activity=event.ts,
         outcome=event.outcome,
         reason=event.reason,
         kind=event.kind,
         ended_seq=event.seq,
-        open_turn=False,
         open_calls=(),
         doing="",
     )
@@ -109,8 +110,45 @@ def turn_started(state: MissionState, event: ev.TurnStarted) -> MissionState:
     """Open a turn."""
     session, status = session_move(state, event)
     _check_between_turns(session, event)
-    session = evolve(session, status=status, last_activity=event.ts, open_turn=True, doing="thinking")
+    session = evolve(
+        session,
+        status=status,
+        last_activity=event.ts,
+        open_turn=True,
+        estimate=event.estimate,
+        step_seq=event.seq,
+        doing="thinking",
+    )
     return with_session(state, session)
+
+
+def lost(spending: Spending, session: Session) -> Spending:
+    """Count the call of an open turn of which nothing more will be heard: it may have been paid."""
+    if not session.open_turn or session.estimate is None:
+        return spending
+    return spending.with_turn(session.role, session.model, session.estimate)
+
+
+def cut_off(session: Session) -> Session:
+    """Give up the session's open turn, if it has one."""
+    usage = plus(session.usage, session.estimate) if session.open_turn and session.estimate else session.usage
+    return evolve(session, open_turn=False, estimate=None, usage=usage)
+
+
+def turn_failed(state: MissionState, event: ev.TurnFailed) -> MissionState:
+    """Close the turn without an answer."""
+    session, status = session_move(state, event)
+    if not session.open_turn:
+        raise IllegalTransition(f"a failed turn of session {event.session} that never started")
+    session = evolve(session, status=status, last_activity=event.ts, open_turn=False, estimate=None, doing="")
+    return _paid_for_nothing(state, session, event.usage)
+
+
+def _paid_for_nothing(state: MissionState, session: Session, usage: ev.Usage | None) -> MissionState:
+    if usage is None:
+        return with_session(state, session)
+    spending = state.spending.with_turn(session.role, session.model, usage)
+    return with_session(evolve(state, spending=spending), evolve(session, usage=plus(session.usage, usage)))
 
 
 def turn_finished(state: MissionState, event: ev.TurnFinished) -> MissionState:
@@ -124,7 +162,9 @@ def turn_finished(state: MissionState, event: ev.TurnFinished) -> MissionState:
         last_activity=event.ts,
         messages=(*session.messages, event.message),
         open_turn=False,
+        estimate=None,
         open_calls=event.message.tool_calls,
+        crashes=crashes_after_turn(session, event.message),
         turns=session.turns + 1,
         turns_since_wake=session.turns_since_wake + 1,
         usage=plus(session.usage, event.usage),
@@ -134,6 +174,7 @@ def turn_finished(state: MissionState, event: ev.TurnFinished) -> MissionState:
         sessions={**state.sessions, session.id: session},
         spending=state.spending.with_turn(session.role, event.model, event.usage),
         num_turns=state.num_turns + 1,
+        exhausted=None,
     )
 
 
@@ -142,7 +183,7 @@ def tool_called(state: MissionState, event: ev.ToolCalled) -> MissionState:
     session, status = session_move(state, event)
     if all(call.id != event.call_id for call in session.open_calls):
         raise IllegalTransition(f"call {event.call_id} of session {event.session} is not open")
-    session = evolve(session, status=status, last_activity=event.ts, doing=event.summary)
+    session = evolve(session, status=status, last_activity=event.ts, doing=event.summary, step_seq=event.seq)
     return with_session(state, session)
 
 
@@ -160,15 +201,16 @@ def tool_finished(state: MissionState, event: ev.ToolFinished) -> MissionState:
         last_activity=event.ts,
         messages=(*session.messages, ToolMessage(call_id=event.call_id, text=event.text)),
         open_calls=left,
+        crashes=crashes_after_call(session, event.text),
         seen={**session.seen, **event.seen} if event.seen else session.seen,
     )
     return with_session(state, session)
 
 
 def retried(state: MissionState, event: ev.Retry) -> MissionState:
-    """Count the retry."""
+    """Count the retry, and what the failed call may have cost."""
     session = evolve(known_session(state, event), last_activity=event.ts, doing=f"retry {event.attempt}")
-    return evolve(with_session(state, session), num_retries=state.num_retries + 1)
+    return evolve(_paid_for_nothing(state, session, event.usage), num_retries=state.num_retries + 1)
 
 
 def permission_denied(state: MissionState, event: ev.PermissionDenied) -> MissionState:

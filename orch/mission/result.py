@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from orch.mission import brief, seal
+from orch.mission.caps import Cap, Caps
 from orch.mission.events import (
     Blocker,
     ItemId,
@@ -37,12 +38,22 @@ EXIT_CODES: Mapping[Outcome, int] = {
     Outcome.DISK: 74,
     Outcome.PROVIDER: 75,
     Outcome.AUTH: 77,
+    Outcome.TIMEOUT: 124,
     Outcome.STOPPED: 143,
 }
 """The contract's table; `exit_code` knows its exceptions."""
 USAGE = 2
 
-RETRYABLE = frozenset({Outcome.DISK, Outcome.PROVIDER, Outcome.STOPPED, Outcome.LIMIT, Outcome.BLOCKED})
+RETRYABLE = frozenset(
+    {
+        Outcome.DISK,
+        Outcome.PROVIDER,
+        Outcome.STOPPED,
+        Outcome.TIMEOUT,
+        Outcome.LIMIT,
+        Outcome.BLOCKED,
+    }
+)
 """Outcomes after which `orch resume` can help without a change to the goal or the code."""
 
 
@@ -93,7 +104,10 @@ class Dropped(Frozen):
 
 
 class Result(Frozen):
-    """The contract's `result`; the last line of `stream-json`, and `result.json`."""
+    """The contract's `result`; the last line of `stream-json`, and `result.json`.
+
+    `caps` are those of the last run, `reached` the one that ended it.
+    """
 
     type: Literal["result"] = "result"
     subtype: Outcome
@@ -116,6 +130,8 @@ class Result(Frozen):
     num_turns: int
     num_retries: int
     duration_s: float
+    caps: Caps = Caps()
+    reached: Cap | None = None
     sandbox: Literal["none"] = "none"
     result: str
 
@@ -167,8 +183,15 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         num_turns=state.num_turns,
         num_retries=state.num_retries,
         duration_s=round(run_duration_s(state), 3),
+        caps=state.caps,
+        reached=_reached(state),
         result=report(state),
     )
+
+
+def _reached(state: MissionState) -> Cap | None:
+    capped = state.outcome in (Outcome.LIMIT, Outcome.TIMEOUT)
+    return state.exhausted.limit if capped and state.exhausted is not None else None
 
 
 def usage_report(spending: Spending) -> UsageReport:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orch.mission.caps import Caps
 from orch.mission.events import (
     Blocker,
     BlockerKind,
+    Budget,
     EvidenceId,
     EvidenceRecorded,
     FileIntended,
@@ -114,7 +116,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Session:
-    """One conversation. `open_calls` are called and not finished; `seen` is what it knows of files."""
+    """One conversation. `open_calls` are called and not finished; `seen` is what it knows of files.
+
+    `estimate` is what the open turn costs if nothing more is heard of it. `step_seq` is when its turn, or a
+    call of it, was last begun or taken up again; `crashes` are the runs in a row that ended in it.
+    """
 
     id: SessionId
     role: Role
@@ -126,7 +132,10 @@ class Session:
     status: SessionStatus = SessionStatus.RUNNING
     messages: History = ()
     open_turn: bool = False
+    estimate: Usage | None = None
     open_calls: tuple[ToolCall, ...] = ()
+    step_seq: int = 0
+    crashes: int = 0
     turns: int = 0
     turns_since_wake: int = 0
     nudged: bool = False
@@ -221,6 +230,8 @@ class MissionState:
     """Everything the journal says. `files` are the hashes orch knows, `intents` the writes under way.
 
     `reply` is a person's answer that the Commander was not told yet, `run_seq` the event that began this run.
+    `exhausted` is the cap that ended a run, until another turn was paid; `culprit` the session in which a bug
+    of orch came up that ended the run.
     """
 
     mission: MissionId = NO_MISSION
@@ -228,6 +239,8 @@ class MissionState:
     models: Mapping[Role, str] = field(default_factory=dict)
     max_parallel: int = 1
     max_turns: int = 1
+    caps: Caps = field(default_factory=Caps)
+    exhausted: Budget | None = None
     answer_only: bool = False
     demo: bool = False
     status: MissionStatus = MissionStatus.NEW
@@ -236,6 +249,7 @@ class MissionState:
     stopped_by: StopSignal | None = None
     end_blockers: tuple[Blocker, ...] = ()
     is_usage: bool = False
+    culprit: SessionId | None = None
     items: Mapping[ItemId, Item] = field(default_factory=dict)
     sessions: Mapping[SessionId, Session] = field(default_factory=dict)
     issues: Mapping[IssueId, Issue] = field(default_factory=dict)

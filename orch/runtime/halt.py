@@ -1,26 +1,28 @@
 """`orch stop` from outside: ask the holder to stop, insist, and look that nothing of it lives.
 
 The holder is asked with SIGTERM, through its verified identity (a pid alone may have been given to somebody
-else since). What does not end within its limit is killed, and so is whatever carries the mission's mark.
+else since), and continued, in case it was stopped. What does not end within its limit is killed, and so is
+whatever carries the mission's mark or writes to one of its logs. All of it takes less than ten seconds.
 """
 
-import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from orch.runtime import survey
 from orch.store import locks
 from orch.store.folder import Folder
-from orch.tools.process_table import end_survivors
+from orch.tools.process_table import end_survivors, send_if
 
-GRACEFUL_LIMIT_S = 20.0
-"""More than a graceful stop takes: the turns' grace, and the commands' end."""
-NOW_LIMIT_S = 10.0
+NAME_LIMIT_S = 1.0
+"""From taking the lock until its holder has written down who it is."""
+GRACEFUL_LIMIT_S = 8.0
+"""More than a graceful stop takes: the turns' grace, then the end of jobs that will not listen."""
+NOW_LIMIT_S = 5.0
 """More than the commands' end takes."""
-KILL_LIMIT_S = 3.0
+KILL_LIMIT_S = 1.0
+"""Killed, only an uninterruptible wait of the kernel keeps a process."""
 SECOND_S = 0.3
 """Between the two signals of `--now`: sent together, the system may deliver them as one."""
 LOOK_S = 0.05
@@ -45,7 +47,7 @@ def halt(folder: Folder, mission: str | None, *, now: bool) -> Halted:
     Raises:
         UsageError: No such mission.
     """
-    holder = locks.probe(folder.workspace)
+    holder = _named(folder)
     if mission is not None and (holder is None or holder.mission != mission):
         survey.known(folder, mission)
         holder = None
@@ -55,7 +57,18 @@ def halt(folder: Folder, mission: str | None, *, now: bool) -> Halted:
             pid = locks.verified_pid(holder)
             return Halted((pid,) if pid else (), is_held=_holds(folder, holder))
     marks = (mission,) if mission is not None else survey.mission_ids(folder)
-    return Halted(tuple(pid for mark in marks for pid in end_survivors(mark)), is_held=False)
+    left = (pid for mark in marks for pid in end_survivors(mark, folder.mission(mark).jobs))
+    return Halted(tuple(left), is_held=False)
+
+
+def _named(folder: Folder) -> locks.Holder | None:
+    """Return who runs a mission here; one that has just begun may still be about to say who it is."""
+    deadline = time.monotonic() + NAME_LIMIT_S
+    while (holder := locks.probe(folder.workspace)) is not None:
+        if locks.verified_pid(holder) is not None or time.monotonic() > deadline:
+            return holder
+        time.sleep(LOOK_S)
+    return None
 
 
 def _end(folder: Folder, holder: locks.Holder, *, now: bool) -> None:
@@ -65,6 +78,7 @@ def _end(folder: Folder, holder: locks.Holder, *, now: bool) -> None:
         return _is_gone(folder, holder)
 
     _signal(holder, signal.SIGTERM)
+    _signal(holder, signal.SIGCONT)  # one that was stopped hears nothing else
     if now and not _until(is_gone, SECOND_S):
         _signal(holder, signal.SIGTERM)
     if not _until(is_gone, NOW_LIMIT_S if now else GRACEFUL_LIMIT_S):
@@ -84,10 +98,8 @@ def _holds(folder: Folder, holder: locks.Holder) -> bool:
 
 def _signal(holder: locks.Holder, number: signal.Signals) -> None:
     """Signal the holder if it still is who it said it is; that it may not be is seen afterwards."""
-    pid = locks.verified_pid(holder)
-    if pid is not None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+    if holder.pid is not None:
+        send_if(holder.pid, number, lambda: locks.verified_pid(holder) is not None)
 
 
 def _until(is_so: Callable[[], bool], limit_s: float) -> bool:

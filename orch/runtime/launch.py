@@ -6,26 +6,30 @@
 """
 
 import asyncio
+import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from orch.agents import roles
-from orch.config import ModelRef, Settings
-from orch.errors import DiskRefused
+from orch.config import ModelFacts, ModelRef, Provider, Settings
+from orch.errors import DiskRefused, UsageError
 from orch.mission import events as ev
 from orch.mission import plan
 from orch.mission.redaction import Redaction
 from orch.mission.reduce import replay
 from orch.mission.result import Result, summarise
 from orch.mission.state import ItemStatus, MissionState, MissionStatus
+from orch.models.gate import Alone, Gates, Memory
 from orch.models.interface import Model
-from orch.runtime import shutdown
+from orch.runtime import shutdown, watchdog
+from orch.runtime.asking import Voice
+from orch.runtime.budget import Budget, failure, spent, used_up
 from orch.runtime.orchestrator import Orchestrator, View
-from orch.runtime.session import Conversation, Voice
+from orch.runtime.session import Conversation
 from orch.runtime.survey import resume_line
 from orch.store import board
 from orch.store.blobs import Blobs
@@ -33,9 +37,11 @@ from orch.store.folder import Folder, MissionFolder, atomic_write
 from orch.store.journal import Journal
 from orch.store.locks import Leases, MissionLock
 from orch.tools import diagnostics
+from orch.tools.bystanders import Bystanders
 from orch.tools.child_environment import child_environment
 from orch.tools.desk import Desk, Place
 from orch.tools.hashes import Hashes
+from orch.tools.process_table import end_survivors
 from orch.tools.processes import Processes
 
 RETRY_BASE_S = 1.0
@@ -50,35 +56,66 @@ class Connect(Protocol):
         ...
 
 
+def unknown_facts(_ref: ModelRef) -> ModelFacts:
+    """Know nothing of any model."""
+    return ModelFacts()
+
+
+def no_memory(_provider: Provider) -> Memory:
+    """Share nothing with other processes."""
+    return Alone()
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a run needs to be told."""
+    """What a run needs to be told. `began_s` is when it began, on the clock of `time.monotonic`.
+
+    `provider` says who answers for a model, `memory` what the user's processes know of a provider.
+    """
 
     folder: Folder
     mission: ev.MissionId
     settings: Settings
     connect: Connect
+    provider: Callable[[ModelRef], Provider]
     views: Sequence[View]
     notice: Callable[[str], None]
+    facts: Callable[[ModelRef], ModelFacts] = unknown_facts
+    memory: Callable[[Provider], Memory] = no_memory
+    began_s: float = field(default_factory=time.monotonic)
 
 
 def begin(launch: Launch, started: ev.MissionStarted) -> tuple[MissionState, Result]:
     """Start a mission and run it to its end. Blocks; raises `UsageError` if it cannot start."""
-    with MissionLock.acquire(launch.folder, launch.mission):
+    with shutdown.settled(), _proven(), MissionLock.acquire(launch.folder, launch.mission):
         journal = Journal.create(launch.folder.mission(launch.mission))
         return _run(launch, journal, MissionState(), (started,))
 
 
+@contextmanager
+def _proven() -> Iterator[None]:
+    """Turn a refusal of the disk into one of the start: what is on disk is no mission that could go on."""
+    try:
+        yield
+    except DiskRefused as refused:
+        text = f"{refused.what}; nothing was started: make room there, or use -C, and run `orch task` again"
+        raise UsageError(text) from refused
+
+
 def resume(launch: Launch, resumed: ev.MissionResumed) -> tuple[MissionState, Result]:
     """Take up a mission that is not closed, and run it to its end. Blocks."""
-    with MissionLock.acquire(launch.folder, launch.mission):
-        recovered = Journal.open(launch.folder.mission(launch.mission))
+    folder = launch.folder.mission(launch.mission)
+    with shutdown.settled(), MissionLock.acquire(launch.folder, launch.mission):
+        end_survivors(launch.mission, folder.jobs)  # commands of a run that was killed
+        recovered = Journal.open(folder)
         state = replay(recovered.events)
         if state.status is MissionStatus.CLOSED:
             recovered.journal.close()
-            return state, summarise(state, None)
+            result = summarise(state, None)
+            _keep(folder, result)
+            return state, result
         heal = (ev.Heal(text=recovered.healed),) if recovered.healed else ()
-        return _run(launch, recovered.journal, state, (resumed, *heal, *_reopened(state)))
+        return _run(launch, recovered.journal, state, (resumed, *heal))
 
 
 def _reopened(state: MissionState) -> tuple[ev.Event, ...]:
@@ -87,53 +124,111 @@ def _reopened(state: MissionState) -> tuple[ev.Event, ...]:
     return tuple(ev.ItemReopened(item=i.spec.id) for i in state.items.values() if i.status in lost)
 
 
+async def _admit(launch: Launch, orchestrator: Orchestrator) -> None:
+    """Give the run its budget; where a cap is used up already, that is its end."""
+    state = orchestrator.state
+    orchestrator.budget = Budget(state.caps, spent(state.spending, launch.facts))
+    fact = used_up(orchestrator.budget, state.exhausted)
+    await orchestrator.record(*((fact, failure(fact)) if fact is not None else _reopened(state)))
+
+
 def _run(
     launch: Launch, journal: Journal, state: MissionState, first: tuple[ev.Event, ...]
 ) -> tuple[MissionState, Result]:
-    mission = launch.folder.mission(launch.mission)
     try:
         with asyncio.Runner() as runner:
             state = runner.run(_live(launch, journal, state, first))
     finally:
         journal.close()
     result = summarise(state, resume_line(launch.folder.workspace, launch.mission))
+    _keep(launch.folder.mission(launch.mission), result)
+    return state, result
+
+
+def closed(folder: Folder, mission: ev.MissionId, state: MissionState) -> Result:
+    """Return the result of a mission that is over; what its run was killed before writing is made up for."""
+    result = summarise(state, None)
+    if not folder.mission(mission).result.exists():
+        with suppress(DiskRefused, UsageError), MissionLock.acquire(folder, mission):
+            end_survivors(mission, folder.mission(mission).jobs)
+            _Views(folder, lambda _: None).write(state)
+            _keep(folder.mission(mission), result)
+    return result
+
+
+def _keep(mission: MissionFolder, result: Result) -> None:
     with suppress(DiskRefused):  # the result is printed all the same
         atomic_write(mission.result, result.model_dump_json(indent=2).encode() + b"\n")
-    return state, result
 
 
 async def _live(
     launch: Launch, journal: Journal, state: MissionState, first: tuple[ev.Event, ...]
 ) -> MissionState:
-    """Run the mission, and say how it ended, also where the journal could not be told."""
+    """Run the mission, and say how it ended, also where the journal could not be told.
+
+    Raises:
+        DiskRefused: Not even the beginning could be written.
+    """
+    refusal: BaseException | None = None
     environment = child_environment(launch.settings.environment, launch.settings.pass_env)
     leases = Leases(launch.folder)
-    views = _Views(launch)
+    views = _Views(launch.folder, launch.notice)
+    processes = Processes(environment, launch.mission, launch.settings.secrets())
+    orchestrator = _orchestrator(launch, journal, state, leases, processes, views)
     async with AsyncExitStack() as stack:
         stack.callback(leases.close)
-        processes = await stack.enter_async_context(
-            Processes(environment, launch.mission, launch.settings.secrets())
-        )
-        orchestrator = _orchestrator(launch, journal, state, leases, processes, views)
         stack.enter_context(shutdown.heeded(orchestrator.stop, launch.notice))
+        await stack.enter_async_context(processes)
         try:
-            await _hold_again(orchestrator)
             await orchestrator.record(*first)
-            async with asyncio.TaskGroup() as group:
-                board_task = group.create_task(views.keep(), name="generated views")
-                try:
-                    await orchestrator.run()
-                finally:
-                    board_task.cancel()
+            await _admit(launch, orchestrator)
+            await _attended(orchestrator, views)
             ended = orchestrator.state
         except* DiskRefused as refused:
-            text = str(_leaf(refused))
-            ended = replace(orchestrator.state, outcome=ev.Outcome.DISK, ending=text)
+            refusal = _leaf(refused)
+            ended = await _cut_off(orchestrator, str(refusal))
         except* Exception as bug:  # noqa: BLE001 - the boundary of the mission: nothing of it may be lost
             ended = await _crashed(orchestrator, launch.folder.mission(launch.mission), bug)
         with suppress(DiskRefused):
             await asyncio.to_thread(views.write, ended)
+    if refusal is not None and not ended.seq:
+        raise refusal
     return ended
+
+
+async def _attended(orchestrator: Orchestrator, views: "_Views") -> None:
+    """Run the mission with the views kept beside it, and the loop watched."""
+    async with asyncio.TaskGroup() as group:
+        beside = [
+            group.create_task(views.keep(), name="generated views"),
+            group.create_task(_watched(orchestrator), name="watchdog"),
+        ]
+        try:
+            await orchestrator.run()
+        finally:
+            for task in beside:
+                task.cancel()
+
+
+async def _cut_off(orchestrator: Orchestrator, text: str) -> MissionState:
+    """Return how a run stands that the disk ended; put it on record if the journal's disk is not the one."""
+    with suppress(DiskRefused):
+        if orchestrator.state.status is MissionStatus.RUNNING:
+            await orchestrator.record(ev.MissionFailed(outcome=ev.Outcome.DISK, text=text))
+    known = orchestrator.durable
+    if known.status is MissionStatus.CLOSED:
+        return known  # only what is generated from the journal could not be written
+    return replace(known, outcome=ev.Outcome.DISK, ending=text)
+
+
+async def _watched(orchestrator: Orchestrator) -> None:
+    """Put on record when the loop stood still, and what held it."""
+
+    async def report(stall: watchdog.Stall) -> None:
+        if orchestrator.state.status is MissionStatus.RUNNING:
+            await orchestrator.record(ev.Heal(text=stall.text))
+
+    await watchdog.watch(report)
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -152,17 +247,10 @@ async def _crashed(
     with suppress(DiskRefused):
         await asyncio.to_thread(atomic_write, log, report.encode(errors="replace"))
         if orchestrator.state.status is MissionStatus.RUNNING:
-            await orchestrator.record(ev.MissionFailed(outcome=ev.Outcome.ERROR, text=text))
+            await orchestrator.record(
+                ev.MissionFailed(session=orchestrator.culprit, outcome=ev.Outcome.ERROR, text=text)
+            )
     return replace(orchestrator.state, outcome=ev.Outcome.ERROR, ending=text)
-
-
-async def _hold_again(orchestrator: Orchestrator) -> None:
-    """Take the leases that the state says are held: their holder may have been killed."""
-    for item in orchestrator.state.items.values():
-        if item.leased:
-            reason = await asyncio.to_thread(orchestrator.leases.acquire, item.spec.id, item.files)
-            if reason is not None:
-                raise DiskRefused(f"item {item.spec.id} cannot go on: {reason}")
 
 
 def _orchestrator(
@@ -192,6 +280,7 @@ def _orchestrator(
         processes=processes,
         state=now,
         hashes=Hashes(folder.workspace).of,
+        bystanders=Bystanders(folder.workspace),
         keep=blobs.keep,
         holds=leases.holds,
         write_context=lambda content: board.write_context(folder, content),
@@ -200,16 +289,22 @@ def _orchestrator(
         spawn=spawn,
     )
 
+    gates = Gates(launch.settings.max_parallel, RETRY_BASE_S, launch.memory)
+
     def converse(owner: Orchestrator, session_id: ev.SessionId) -> Conversation:
         session = owner.state.sessions[session_id]
         grants = roles.grants(session.role, answer_only=owner.state.answer_only)
+        model = ModelRef.parse(session.model)
         voice = Voice(
-            model=launch.connect(ModelRef.parse(session.model)),
+            model=launch.connect(model),
             system=lambda: f"{roles.prompt(session.role)}\n{context.text()}",
             grants=frozenset(str(name) for name in grants),
             max_turns=owner.state.max_turns,
             retry_base_s=RETRY_BASE_S,
             is_stopping=owner.is_stopping,
+            gate=gates.of(launch.provider(model)),
+            facts=launch.facts(model),
+            budget=owner.budget,
         )
         return Conversation(Desk(place, session_id, owner.record), voice)
 
@@ -223,6 +318,7 @@ def _orchestrator(
         views=(*launch.views, views),
         command_timeout_s=launch.settings.command_timeout_s,
         redact=Redaction(launch.settings.secrets()),
+        began_s=launch.began_s,
     )
     return orchestrator
 
@@ -243,9 +339,9 @@ class _Imports:
 class _Views:
     """Keeps `todo.md` and `issues.md` as the journal says, written anew after changes that show in them."""
 
-    def __init__(self, launch: Launch) -> None:
-        self._folder = launch.folder
-        self._notice = launch.notice
+    def __init__(self, folder: Folder, notice: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._notice = notice
         self._said: set[str] = set()
         self._state = MissionState()
         self._due = asyncio.Event()

@@ -12,19 +12,22 @@ a decision and its record, nothing else can happen.
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol
 
 from orch.errors import DiskRefused, ModelError
 from orch.mission import events as ev
+from orch.mission.caps import Cap
 from orch.mission.decide import Work, WorkKind, decide, work
 from orch.mission.redaction import Redaction
 from orch.mission.reduce import reduce
-from orch.mission.state import Item, ItemStatus, MissionState, MissionStatus, SessionStatus
+from orch.mission.state import OPEN, Item, MissionState, MissionStatus, SessionStatus
 from orch.runtime import recovery, verification
+from orch.runtime.budget import MUCH, Budget, failure
+from orch.runtime.clock import Clock
 from orch.runtime.session import Conversation
 from orch.store.journal import Journal
 from orch.store.locks import Leases
@@ -76,7 +79,12 @@ class Converse(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Orchestrator:
-    """One run of one mission. `state` is what the journal says; only `record` changes it."""
+    """One run of one mission. `state` is what the journal says; only `record` changes it.
+
+    `durable` is the part of it that is on disk.
+    `began_s` is the time of `time.monotonic` from which its timeout counts; `culprit` the session in whose
+    task a bug of orch came up.
+    """
 
     state: MissionState
     mission: ev.MissionId
@@ -87,17 +95,29 @@ class Orchestrator:
     views: Sequence[View]
     command_timeout_s: float
     redact: Redaction
+    budget: Budget = field(default_factory=Budget)
+    clock: Clock = field(default_factory=Clock)
+    began_s: float = field(default_factory=time.monotonic)
+    culprit: ev.SessionId | None = None
+    durable: MissionState = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _stop_now: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped_by: ev.StopSignal | None = None
+    _timed_out: ev.Budget | None = None
     _group: asyncio.TaskGroup = field(init=False)
     _tasks: dict[Work, asyncio.Task[None]] = field(default_factory=dict)
     _helpers: set[asyncio.Task[None]] = field(default_factory=set)
     _conversations: dict[ev.SessionId, Conversation] = field(default_factory=dict)
+    _closing: set[ev.SessionId] = field(default_factory=set)
     _taken: dict[ev.ItemId, tuple[str, ...]] = field(default_factory=dict)
     _denied_since: dict[ev.ItemId, float] = field(default_factory=dict)
+    _unheld: set[ev.ItemId] = field(init=False)
     _durable: asyncio.Future[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.durable = self.state
+        self._unheld = {item.spec.id for item in self.state.items.values() if item.leased}
 
     # ---- what happens
 
@@ -110,7 +130,7 @@ class Orchestrator:
         """
         if not events:
             return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = self.clock.now()
         state = self.state
         stamped: list[ev.Event] = []
         after: list[MissionState] = []
@@ -130,6 +150,7 @@ class Orchestrator:
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
+        self.durable = states[-1]
         for event, state in zip(events, states, strict=True):
             if isinstance(event, ev.LeaseReleased):
                 self.leases.release(event.item)
@@ -146,23 +167,31 @@ class Orchestrator:
         Raises:
             DiskRefused: The journal could not be written, or is gone.
         """
+        self.budget.changed = self._changed.set
         try:
             async with asyncio.TaskGroup() as self._group:
                 watch = self._group.create_task(self._watch(), name="watch the journal")
+                timeout = self._group.create_task(self._time_out(), name="timeout")
                 try:
                     await self._drive()
                 finally:
                     watch.cancel()
+                    timeout.cancel()
                     await self._end_all()
         except* DiskRefused as refused:
             raise _first(refused) from None
 
     def stop(self, signal: ev.StopSignal, *, now: bool = False) -> None:
         """Ask the run to stop: gracefully, and with `now` (or asked again) at once."""
-        if now or self._stop.is_set():
+        if now or self._stopped_by is not None:
             self._stop_now.set()
+            self.place.processes.hurry()
         self._stopped_by = self._stopped_by or signal
+        self._begin_to_stop()
+
+    def _begin_to_stop(self) -> None:
         self._stop.set()
+        self.budget.close()
         self._changed.set()
 
     def is_stopping(self) -> bool:
@@ -187,12 +216,15 @@ class Orchestrator:
             self._changed.clear()
             waits = await self._carry_out_all()
             self._reconcile()
+            if await self._ended_at_limit():
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(LEASE_RETRY_S if waits else LOOK_AGAIN_S):
                     await self._changed.wait()
 
     async def _carry_out_all(self) -> bool:
         """Carry out steps until none is due; say whether an item waits for a file of another process."""
+        await self._hold_again()
         denied: set[ev.ItemId] = set()
         while not self._stop.is_set():
             steps = decide(self.state, denied)
@@ -207,7 +239,20 @@ class Orchestrator:
             for item in leases:
                 del self._taken[item]
             await self.record(*(event for step in steps for event in step.events))
-        return bool(denied)
+        return bool(denied or self._unheld)
+
+    async def _hold_again(self) -> None:
+        """Take the leases that an earlier run held; until they are taken, nobody works on their items."""
+        for item_id in tuple(self._unheld):
+            item = self.state.items[item_id]
+            reason = None
+            if item.leased:
+                reason = await asyncio.to_thread(self.leases.acquire, item_id, item.files)
+            if reason is not None:
+                await self._note_denial(item, reason)
+                continue
+            self._unheld.discard(item_id)
+            self._denied_since.pop(item_id, None)
 
     async def _take(self, item_id: ev.ItemId) -> bool:
         """Take the leases of an item that is about to start; say whether it has them."""
@@ -229,7 +274,7 @@ class Orchestrator:
         if since is None:
             self._denied_since[item.spec.id] = now
             await self.record(ev.LeaseDenied(item=item.spec.id, files=item.files, reason=reason))
-        elif now - since >= LEASE_LIMIT_S and self.state.items[item.spec.id].status is ItemStatus.PENDING:
+        elif now - since >= LEASE_LIMIT_S and self.state.items[item.spec.id].status in OPEN:
             await self.record(ev.ItemFailed(item=item.spec.id, kind=ev.BlockerKind.ITEM, reason=reason))
 
     def _give_back(self, wanted: Collection[ev.ItemId]) -> None:
@@ -248,13 +293,19 @@ class Orchestrator:
             elif present not in needed and not task.cancelling():
                 task.cancel()
         for session in [s for s in self._conversations if self._is_over(s)]:
-            if Work(WorkKind.SESSION, session) not in self._tasks:
-                self.spawn(self._conversations.pop(session).close(), f"close {session}")
+            if Work(WorkKind.SESSION, session) not in self._tasks and session not in self._closing:
+                self._closing.add(session)
+                self.spawn(self._close(session), f"close {session}")
         for wanted in needed:
             if wanted not in self._tasks and self._has_slot(wanted):
                 self._tasks[wanted] = self._group.create_task(
                     self._guarded(wanted), name=f"{wanted.kind} {wanted.subject}"
                 )
+
+    async def _close(self, session: ev.SessionId) -> None:
+        """Close a conversation; cut off before that, it is left to the end of the run."""
+        await self._conversations[session].close()
+        self._conversations.pop(session, None)
 
     def _is_over(self, session: ev.SessionId) -> bool:
         return self.state.sessions[session].status is SessionStatus.ENDED
@@ -268,8 +319,10 @@ class Orchestrator:
         if wanted.kind is WorkKind.VERIFICATION:
             return not self._helpers and not any(self._is_over(s) for s in self._conversations)
         if wanted.kind is WorkKind.SETUP:
-            return True
+            return wanted.subject not in self._unheld
         session = self.state.sessions[ev.SessionId(wanted.subject)]
+        if session.item in self._unheld:
+            return False
         if session.role is ev.Role.COMMANDER:
             return True
         at_work = [w.subject for w in self._tasks if w.kind is WorkKind.SESSION]
@@ -297,7 +350,20 @@ class Orchestrator:
             await asyncio.to_thread(self.leases.extend, item, extra)
 
     async def _guarded(self, work: Work) -> None:
-        """Do some work; an error of a model ends the run or the session, as the table says."""
+        """Do some work; an error of a model ends the run or the session, as the table says.
+
+        Anything else ends the run; it is kept in whose session it came up.
+        """
+        try:
+            await self._carried_out(work)
+        except Exception as error:
+            if work.kind is WorkKind.SESSION and not isinstance(error, DiskRefused):
+                self.culprit = self.culprit or ev.SessionId(work.subject)
+            raise
+        finally:
+            self._changed.set()
+
+    async def _carried_out(self, work: Work) -> None:
         try:
             with suppress(SessionOver):  # the mission took its turn away: what it did since is not recorded
                 await self._job(work)
@@ -307,8 +373,6 @@ class Orchestrator:
                 await self._fail_session(work, str(error))
             else:
                 await self._fail_run(row.outcome, str(error), usage=row.outcome is ev.Outcome.ERROR)
-        finally:
-            self._changed.set()
 
     async def _fail_session(self, work: Work, reason: str) -> None:
         session = self.state.sessions.get(ev.SessionId(work.subject))
@@ -319,6 +383,15 @@ class Orchestrator:
                 )
             )
 
+    async def _ended_at_limit(self) -> bool:
+        """End the run if all that it does is to wait for the budget; say whether it did."""
+        busy = sum(1 for task in self._tasks.values() if not task.done())
+        fact = self.budget.reached() if busy and self.budget.waiting == busy else None
+        if fact is None or self.state.status is not MissionStatus.RUNNING:
+            return False
+        await self.record(fact, failure(fact))
+        return True
+
     async def _fail_run(self, outcome: ev.Outcome, text: str, *, usage: bool) -> None:
         if self.state.status is MissionStatus.RUNNING:
             await self.record(ev.MissionFailed(outcome=outcome, text=text, is_usage=usage))
@@ -326,18 +399,46 @@ class Orchestrator:
     # ---- the end
 
     async def _park(self) -> None:
-        """Let turns under way finish within the grace, then end everything and say that it stopped."""
-        sessions = [t for w, t in self._tasks.items() if w.kind is WorkKind.SESSION and not t.done()]
-        for wanted, task in self._tasks.items():
-            if wanted.kind is not WorkKind.SESSION:
+        """Let turns under way finish within the grace, end all else at once, and say that it stopped."""
+        paid = [task for wanted, task in self._tasks.items() if self._is_asking(wanted) and not task.done()]
+        for task in self._tasks.values():
+            if task not in paid:
                 task.cancel()
-        hurry = self._group.create_task(self._hurry(sessions), name="second signal")
-        if sessions:
-            await asyncio.wait(sessions, timeout=GRACE_S)
+        hurry = self._group.create_task(self._hurry(paid), name="second signal")
+        if paid:
+            await asyncio.wait(paid, timeout=GRACE_S)
         hurry.cancel()
         await self._end_all()
         if self.state.status is MissionStatus.RUNNING:
-            await self.record(ev.MissionStopped(signal=self._stopped_by or ev.StopSignal.TERMINATE))
+            await self.record(self._last_word())
+
+    def _last_word(self) -> ev.Event:
+        """Return why the run stopped: what came first."""
+        if self._timed_out is not None:
+            return failure(self._timed_out)
+        return ev.MissionStopped(signal=self._stopped_by or ev.StopSignal.TERMINATE)
+
+    async def _time_out(self) -> None:
+        """Stop the run when its time is over; say before that much of it is."""
+        timeout_s = self.state.caps.timeout_s
+        if timeout_s is None:
+            return
+        for part in (MUCH, 1.0):
+            await asyncio.sleep(self.began_s + part * timeout_s - time.monotonic())
+            if self.state.status is not MissionStatus.RUNNING or self._stop.is_set():
+                return
+            spent_s = round(time.monotonic() - self.began_s, 3)
+            fact = ev.Budget(limit=Cap.TIMEOUT, cap=timeout_s, spent=spent_s, reached=part == 1.0)
+            if fact.reached:
+                self._timed_out = fact
+                self._begin_to_stop()
+            await self.record(fact)
+
+    def _is_asking(self, wanted: Work) -> bool:
+        if wanted.kind is not WorkKind.SESSION:
+            return False
+        conversation = self._conversations.get(ev.SessionId(wanted.subject))
+        return conversation is not None and conversation.is_asking
 
     async def _hurry(self, sessions: Sequence[asyncio.Task[None]]) -> None:
         await self._stop_now.wait()
@@ -364,6 +465,11 @@ class Orchestrator:
                 raise DiskRefused(
                     "the mission's journal is gone (was .opencode/orch deleted?): the run cannot go on. "
                     "Restore it and run `orch resume`, or start afresh."
+                )
+            if not await asyncio.to_thread(self.leases.intact):
+                raise DiskRefused(
+                    "lock files of this mission are gone from .opencode/orch/locks, so they bind nobody else "
+                    "any more: the run stopped. `orch resume` takes them anew."
                 )
 
 

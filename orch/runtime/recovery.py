@@ -14,6 +14,7 @@ from orch.errors import (
     AuthRefused,
     ModelError,
     ProviderUnavailable,
+    RateLimited,
     Retryable,
     UnknownModel,
 )
@@ -28,6 +29,7 @@ LONGEST_WAIT_S = 120.0
 class Action(StrEnum):
     """What an error leads to."""
 
+    WAIT = "wait"  # its provider's gate waits it out, however often it comes
     RETRY = "retry"  # ask again after a wait; then the run parks, resumable
     END_RUN = "end_run"  # no session can do better
     FAIL_SESSION = "fail_session"  # a fresh session may do better
@@ -43,6 +45,7 @@ class Row:
 
 
 TABLE = (
+    Row(RateLimited, Action.WAIT),
     Row(Retryable, Action.RETRY, Outcome.PROVIDER),
     Row(AuthRefused, Action.END_RUN, Outcome.AUTH),
     Row(UnknownModel, Action.END_RUN, Outcome.ERROR),
@@ -58,7 +61,9 @@ def action_for(error: BaseException | None) -> Row | None:
 
 def is_retried(error: BaseException) -> bool:
     """Whether the same call is worth making again."""
-    return isinstance(error, Retryable) and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+    row = action_for(error)
+    is_retry = row is not None and row.action is Action.RETRY
+    return is_retry and isinstance(error, Retryable) and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
 
 
 def backoff(base_s: float) -> Callable[[RetryCallState], float]:

@@ -6,62 +6,24 @@ anything acts on them: the answer with its calls, then the results with the next
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
-
-from orch.errors import ModelError, ProviderUnavailable, ToolError
+from orch.errors import ToolError
+from orch.mission import answers, repetition, transcript
 from orch.mission import events as ev
-from orch.mission import transcript
+from orch.mission.brief import INTERRUPTED
 from orch.mission.state import MissionState, Session, SessionStatus
-from orch.mission.transcript import AssistantMessage, History, ToolCall, UserMessage
-from orch.models.interface import Ask, Model, Reply, ToolSpec
-from orch.runtime import recovery
+from orch.mission.transcript import AssistantMessage, History, ToolCall, ToolMessage
+from orch.models.calls import MAX_CALLS, SURPLUS
+from orch.models.interface import Ask
+from orch.runtime.asking import Asking, Voice
+from orch.runtime.budget import Call, Forecast
 from orch.tools import toolbox
 from orch.tools.desk import Desk, ToolResult
 
 NOT_RUN = "not run: the call before it ended this session's turn"
-CUT_OFF = (
-    "[orch] Your answer was cut off at the output limit. Go on, in smaller steps: call one tool at a time, "
-    "and write long files in parts."
-)
-MAX_CUTS = 2
-"""Answers in a row that are asked to go on; one more and the session counts as stopped."""
-INTERRUPTED = (
-    "interrupted: orch stopped before this command's end was on record; its outcome is unknown. It was not "
-    "run again: look at the files, then run what you need."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """What a session asks with: its model, its system prompt (context included), its tools and limits."""
-
-    model: Model
-    system: Callable[[], str]
-    grants: frozenset[str]
-    max_turns: int
-    retry_base_s: float
-    is_stopping: Callable[[], bool]
-
-    def tools(self) -> tuple[ToolSpec, ...]:
-        """Return the granted tools, always in the same order: the prefix stays the same bytes."""
-        return _specs(self.grants)
-
-
-_SPECS: dict[frozenset[str], tuple[ToolSpec, ...]] = {}
-
-
-def _specs(grants: frozenset[str]) -> tuple[ToolSpec, ...]:
-    if grants not in _SPECS:
-        _SPECS[grants] = tuple(
-            ToolSpec(name, tool.description, tool.parameters())
-            for name, tool in toolbox.TOOLS.items()
-            if name in grants
-        )
-    return _SPECS[grants]
 
 
 @dataclass(slots=True)
@@ -72,6 +34,17 @@ class Conversation:
     voice: Voice
     _pending: list[ev.Event] = field(default_factory=list)
     _checked: int = 0
+    _asking: Asking = field(init=False)
+    _forecast: Forecast = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._asking = Asking(self.desk, self.voice)
+        self._forecast = Forecast(self.voice.facts)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer is on its way, which is paid for."""
+        return self._asking.is_under_way
 
     @property
     def _state(self) -> MissionState:
@@ -92,7 +65,7 @@ class Conversation:
             if owed := self._unanswered():
                 await self._act(owed)
             elif not self._pending and isinstance(self._session.messages[-1], AssistantMessage):
-                await self._record(ev.SessionIdle(session=self.desk.session_id, item=self._session.item))
+                await self._record(self._idle())
             elif self._turns_left() <= 0:
                 await self._end_at_limit()
             else:
@@ -122,33 +95,55 @@ class Conversation:
         return self.voice.max_turns - spent
 
     async def _end_at_limit(self) -> None:
-        await self._record(
-            ev.SessionEnded(
-                session=self.desk.session_id,
-                item=self._session.item,
-                outcome=ev.SessionOutcome.FAILED,
-                kind=ev.BlockerKind.LIMIT,
-                reason=f"it used up its {self.voice.max_turns} turns (--max-turns)",
-            )
+        reason = f"it used up its {self.voice.max_turns} turns (--max-turns)"
+        await self._record(self._failed(reason, ev.BlockerKind.LIMIT))
+
+    def _failed(self, reason: str, kind: ev.BlockerKind | None = None) -> ev.SessionEnded:
+        failed = ev.SessionOutcome.FAILED
+        return ev.SessionEnded(
+            session=self.desk.session_id, item=self._session.item, outcome=failed, kind=kind, reason=reason
         )
+
+    def _idle(self) -> ev.SessionIdle:
+        return ev.SessionIdle(session=self.desk.session_id, item=self._session.item)
 
     # ---- ask
 
     async def _turn(self) -> None:
+        """Ask as soon as the budget has room for it; what is pending does not wait for that."""
+        if not self._forecast.is_open:
+            await self._settle()
+            self._forecast.open(await asyncio.to_thread(self.voice.system), self.voice.tools())
+            return
+        said = (event.text for event in self._pending if isinstance(event, ev.ToolFinished))
+        estimate = self._forecast.next(self._session.messages, said)
+        if self._pending and not self.voice.budget.fits(estimate):
+            await self._settle()
+            return
+        async with self.voice.budget.call(estimate) as call:
+            await self._take_turn(call)
+
+    async def _take_turn(self, call: Call) -> None:
         session = self._session
-        loop = asyncio.get_running_loop()
         # First of all: ids in pending events were free when their tool returned, and nobody ran since.
         await self._record(
-            ev.TurnStarted(session=session.id, item=session.item, turn=session.turns + 1, model=session.model)
+            ev.TurnStarted(
+                session=session.id,
+                item=session.item,
+                turn=session.turns + 1,
+                model=session.model,
+                estimate=call.estimate,
+            )
         )
         system = await asyncio.to_thread(self.voice.system)
-        began = loop.time()
-        reply = await self._ask(Ask(system, self._session.messages, self.voice.tools()))
+        asked = self._session.messages
+        self._check(asked)
+        reply = await self._asking.answer(Ask(system, asked, self.voice.tools()), call)
         message = reply.message
         if not message.text.strip() and not message.tool_calls:
             message = AssistantMessage(text=transcript.EMPTY_REPLY)
         self.desk.begun.update(call.id for call in message.tool_calls)
-        cut = reply.finish is ev.FinishReason.LENGTH and not message.tool_calls
+        found = answers.flaw(reply.message, reply.finish)
         await self._record(
             ev.TurnFinished(
                 session=session.id,
@@ -158,25 +153,21 @@ class Conversation:
                 message=message,
                 finish=reply.finish,
                 usage=reply.usage,
-                duration_s=round(loop.time() - began, 3),
+                duration_s=round(self._asking.answered_in_s, 3),
             ),
-            *(self._called(call) for call in message.tool_calls),
-            *((self._go_on(),) if cut and self._cuts() < MAX_CUTS else ()),
+            *(self._called(call) for call in message.tool_calls[:MAX_CALLS]),
+            *(self._healed(found) if found is not None else ()),
+            *self.voice.budget.news(),
         )
+        self._forecast.learn(self._session.messages, len(asked), reply.usage)
 
-    def _go_on(self) -> ev.MessageSent:
-        """Ask for the rest of an answer that its output limit cut off."""
-        return ev.MessageSent(
-            session=self.desk.session_id,
-            item=self._session.item,
-            reason=ev.MessageReason.RECOVERY,
-            text=CUT_OFF,
-        )
-
-    def _cuts(self) -> int:
-        """Return how many answers in a row were cut off before this one."""
-        recent = self._session.messages[-2 * MAX_CUTS :]
-        return sum(1 for message in recent if isinstance(message, UserMessage) and message.text == CUT_OFF)
+    def _healed(self, found: answers.Flaw) -> tuple[ev.Event, ...]:
+        """Ask once more for an answer that nothing can be done with; then the session has failed."""
+        session = self._session
+        if not answers.is_asked_again(session.messages):
+            text, reason = answers.ASK_AGAIN[found], ev.MessageReason.RECOVERY
+            return (ev.MessageSent(session=session.id, item=session.item, reason=reason, text=text),)
+        return () if answers.counts_as_stop(session, found) else (self._failed(answers.REASONS[found]),)
 
     def _called(self, call: ToolCall) -> ev.ToolCalled:
         return ev.ToolCalled(
@@ -187,48 +178,18 @@ class Conversation:
             summary=toolbox.summary(call),
         )
 
-    async def _ask(self, ask: Ask) -> Reply:
-        self._check(self._session.messages)
-        tries = AsyncRetrying(
-            stop=stop_after_attempt(recovery.TRIES),
-            wait=recovery.backoff(self.voice.retry_base_s),
-            retry=retry_if_exception(recovery.is_retried),
-            before_sleep=self._note_retry,
-            reraise=True,
-        )
-        try:
-            return await tries(self.voice.model.ask, ask)
-        except ModelError as error:
-            row = recovery.action_for(error)
-            if row is not None and row.action is recovery.Action.RETRY:
-                raise ProviderUnavailable(
-                    f"{error} (given up after {tries.statistics['attempt_number']} tries)"
-                ) from error
-            raise
-
     def _check(self, messages: History) -> None:
         """Check what is new: histories only grow, and a long one is not read again each turn."""
         transcript.check((messages[0], *messages[self._checked :]) if self._checked else messages)
         self._checked = len(messages)
 
-    async def _note_retry(self, retry: RetryCallState) -> None:
-        error = retry.outcome.exception() if retry.outcome else None
-        await self._record(
-            ev.Retry(
-                session=self.desk.session_id,
-                item=self._session.item,
-                attempt=retry.attempt_number,
-                delay_s=round(retry.next_action.sleep if retry.next_action else 0.0, 3),
-                error=type(error).__name__,
-                text=str(error),
-            )
-        )
-
     # ---- act
 
     async def _act(self, calls: Sequence[ToolCall]) -> None:
         """Run the calls: neighbouring reads side by side, everything else in order."""
-        for is_read, group in groupby(calls, key=_is_read):
+        surplus = self._surplus()
+        await self._take_up([call for call in calls if call.id not in surplus])
+        for is_read, group in groupby((call for call in calls if call.id not in surplus), key=_is_read):
             if is_read:
                 await self._settle()
                 await self._run_together(tuple(group))
@@ -237,6 +198,33 @@ class Conversation:
                 await self._settle()
                 if await self._run_one(call):
                     return
+        not_run = ToolResult(text=SURPLUS, ok=False)
+        self._pending += [self._finished(call, not_run, 0.0) for call in calls if call.id in surplus]
+        await self._notice_circles()
+
+    def _surplus(self) -> frozenset[str]:
+        """Return the ids of the calls of this turn that are too many."""
+        turn = next(m for m in reversed(self._session.messages) if isinstance(m, AssistantMessage))
+        return frozenset(call.id for call in turn.tool_calls[MAX_CALLS:])
+
+    async def _take_up(self, calls: Sequence[ToolCall]) -> None:
+        """Put on record which calls of an earlier run run again: it must be seen if one ends each run."""
+        again = [call for call in calls if call.id not in self.desk.begun and not _is_command(call)]
+        if again:
+            await self._record(*(self._called(call) for call in again))
+
+    async def _notice_circles(self) -> None:
+        """Say it to a session that goes round in circles, once; then end it (the Commander only rests)."""
+        fresh = [event for event in self._pending if isinstance(event, ev.ToolFinished)]
+        results = (ToolMessage(call_id=event.call_id, text=event.text) for event in fresh)
+        verdict = repetition.judge((*self._session.messages, *results))
+        if verdict is repetition.Verdict.END and self._session.role is ev.Role.COMMANDER:
+            await self._record(self._idle())
+        elif verdict is repetition.Verdict.END:
+            await self._record(self._failed(repetition.REASON))
+        elif verdict is repetition.Verdict.TELL and fresh:
+            where = self._pending.index(fresh[-1])
+            self._pending[where] = fresh[-1].model_copy(update={"text": repetition.told(fresh[-1].text)})
 
     async def _settle(self) -> None:
         """Record what is pending before anything else is waited for: its ids are free only now."""
@@ -264,7 +252,7 @@ class Conversation:
         left = [c for c in self._session.open_calls if c.id != call.id]
         refused = [self._finished(c, ToolResult(text=NOT_RUN, ok=False), 0.0) for c in left]
         ends = any(isinstance(event, ev.SessionEnded) for event in result.events)
-        idle = [] if ends else [ev.SessionIdle(session=self.desk.session_id, item=self._session.item)]
+        idle = [] if ends else [self._idle()]
         await self._record(finished, *refused, *idle, *result.events)
         return True
 
@@ -292,7 +280,7 @@ class Conversation:
                 session=self.desk.session_id, item=self._session.item, tool=call.name, reason=reason
             )
             return ToolResult(text=f"{reason}; you have: {', '.join(granted)}", ok=False, events=(denied,))
-        if tool.is_command and call.id not in self.desk.begun:
+        if _is_command(call) and call.id not in self.desk.begun:
             return ToolResult(text=INTERRUPTED, ok=False)
         try:
             return await toolbox.run(self.desk, call)
@@ -303,3 +291,8 @@ class Conversation:
 def _is_read(call: ToolCall) -> bool:
     tool = toolbox.TOOLS.get(call.name)
     return tool is not None and tool.is_read
+
+
+def _is_command(call: ToolCall) -> bool:
+    tool = toolbox.TOOLS.get(call.name)
+    return tool is not None and tool.is_command

@@ -6,19 +6,22 @@ stop, a verification starts again; what comes to its end after the run did is no
 """
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePath
 
 from orch.errors import ToolError
 from orch.mission import events as ev
 from orch.mission import review, seal
 from orch.mission.brief import OUTPUT_EXCERPT_CHARS
+from orch.mission.excerpt import relevant
 from orch.mission.state import MissionStatus, Verification, tree_hash, tree_paths
 from orch.tools import paths, walk
 from orch.tools.desk import Place, Record
 from orch.tools.processes import Finished
 
 NOT_STARTED = 127
+SETUP_FILES_MAX = 1_000
+"""Files of a setup that can become an item's; each is hashed again and again, and named in the result."""
 
 
 async def verify(place: Place, record: Record, timeout_s: float) -> None:
@@ -69,11 +72,8 @@ async def _judge(place: Place, record: Record, run: Verification) -> None:
 
 
 def _excerpt(finished: Finished, timeout_s: float) -> str:
-    """Return the part of a red command's output that its reader needs: mostly the end."""
-    text = finished.output
-    if len(text) > OUTPUT_EXCERPT_CHARS:
-        head = OUTPUT_EXCERPT_CHARS // 4
-        text = f"{text[:head]}\n[...]\n{text[-(OUTPUT_EXCERPT_CHARS - head) :]}"
+    """Return the part of a command's output that its reader needs."""
+    text = relevant(finished.output, OUTPUT_EXCERPT_CHARS)
     ended = f"ended by orch after {timeout_s:.0f} s\n" if finished.timed_out else ""
     return f"{ended}{text}".strip() or "(no output)"
 
@@ -87,6 +87,7 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
     after = await asyncio.to_thread(_listing, place.workspace)
     owned = {path for other in place.state().items.values() for path in other.files}
     made = sorted(path for path in after if before.get(path) != after[path] and path not in owned)
+    made, left_out = _folded(made, before)
     hashes = await place.hashes([*made, *item.files])
     state = place.state()
     if state.items[item_id] is not item or not _is_on(place):
@@ -96,7 +97,7 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
         command=command,
         exit_code=finished.exit_code,
         duration_s=round(finished.duration_s, 3),
-        output=_excerpt(finished, timeout_s),
+        output=left_out + _excerpt(finished, timeout_s),
         files={path: sha for path in made if (sha := hashes[path])},
     )
     touched = [
@@ -111,6 +112,30 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
         return
     text = f"setup `{command}` exited {finished.exit_code}:\n{_excerpt(finished, timeout_s)}"
     await record(done, *touched, *review.sent_back(state, item, ev.IssueSource.SETUP, text))
+
+
+def _folded(made: list[str], before: Collection[str]) -> tuple[list[str], str]:
+    """Leave out the folders with the most files until at most `SETUP_FILES_MAX` are left; say so.
+
+    A folder counts from where it is new: `node_modules` goes, what was changed elsewhere stays if it can.
+    """
+    known = {str(folder) for path in before for folder in PurePath(path).parents}
+    groups: dict[str, list[str]] = {}
+    for path in made:
+        folders = [str(folder) for folder in reversed(PurePath(path).parents)]
+        groups.setdefault(next((folder for folder in folders if folder not in known), "."), []).append(path)
+    kept, left_out = len(made), set[str]()
+    for folder in sorted(groups, key=lambda each: (each == ".", -len(groups[each]))):
+        if kept <= SETUP_FILES_MAX:
+            break
+        left_out.add(folder)
+        kept -= len(groups[folder])
+    text = "".join(
+        f"[orch] {len(groups[folder])} files below {folder} are too many to be the item's and were left out; "
+        "put them into .gitignore\n"
+        for folder in sorted(left_out)
+    )
+    return sorted(path for folder in groups.keys() - left_out for path in groups[folder]), text
 
 
 def _listing(workspace: Path) -> Mapping[str, tuple[int, int]]:

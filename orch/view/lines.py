@@ -11,7 +11,9 @@ from functools import singledispatch
 from rich.console import Console
 from rich.text import Text
 
+from orch.mission import caps
 from orch.mission import events as ev
+from orch.mission.caps import Cap
 from orch.mission.state import ItemStatus, MissionState, listed_items
 from orch.view import defuse
 
@@ -29,6 +31,7 @@ _STYLES: Mapping[type[ev.Fact], str] = {
     ev.ItemBlocked: "red",
     ev.PlanRejected: "yellow",
     ev.Retry: "yellow",
+    ev.Budget: "yellow",
     ev.PermissionDenied: "yellow",
     ev.IssueOpened: "yellow",
     ev.SealRefused: "yellow",
@@ -189,6 +192,17 @@ def _(event: ev.SessionEnded, state: MissionState) -> str | None:
 def _(event: ev.Retry, state: MissionState) -> str:
     del state
     return f"retry {event.attempt} in {event.delay_s:.1f}s: {event.text}"
+
+
+@describe.register
+def _(event: ev.Budget, state: MissionState) -> str | None:
+    del state
+    setting = caps.setting(event.limit, event.cap)
+    if not event.reached:
+        return f"{event.spent / event.cap:.0%} of {setting} used: {caps.shown(event.limit, event.spent)}"
+    if event.limit is Cap.TIMEOUT:
+        return f"{setting} is over: stopping; turns under way may finish"
+    return None  # the end of the run says it, right behind
 
 
 @describe.register

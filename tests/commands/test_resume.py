@@ -1,13 +1,16 @@
 """`orch resume`: goes on after every kind of end, and pays nothing twice."""
 
 import json
+import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import play, program
-from tests.endpoint import Script
+from tests.commands.rush import STARTERS, rounds
+from tests.endpoint import Script, Step
 from tests.program import GOAL, Bench
 
 A, B = play.item("a"), play.item("b", after=["a"])
@@ -23,6 +26,16 @@ def _kill_in_b(bench: Bench) -> Path:
         assert running.end().code == -9
     (mission,) = bench.missions
     return mission
+
+
+def _holds_lock(bench: Bench, pid: int) -> bool:
+    """Whether the process has just written down that it holds the workspace: it has done no more yet."""
+    try:
+        return bool(
+            json.loads((bench.workspace / ".opencode/orch/locks/holder.json").read_bytes())["pid"] == pid
+        )
+    except FileNotFoundError:
+        return False
 
 
 def test_a_killed_mission_goes_on_and_pays_nothing_twice(bench: Bench) -> None:
@@ -62,11 +75,16 @@ def test_an_answer_reaches_the_commander_and_the_mission_seals(bench: Bench) -> 
     assert [text for text in told if reply in text]
 
 
+def looks_around(scene: play.Scene) -> Step:
+    """Look somewhere else in each turn, and never write."""
+    return play.call("glob", pattern=f"*.{scene.turn.number}")
+
+
 @pytest.mark.parametrize(
     ("script", "code"),
     [
         (play.mission(A, reviewer=play.reject("no good")), 1),
-        (play.mission(A, worker=play.always(play.call("glob", pattern="*"))), 4),
+        (play.mission(A, worker=looks_around), 4),
     ],
     ids=["unsealed", "limit"],
 )
@@ -97,6 +115,7 @@ def test_a_closed_mission_prints_its_result_again(bench: Bench, script: Script, 
     assert {**result, "exit_code": 0} == {**first.result, "exit_code": 0}
 
 
+@pytest.mark.fault(5)
 def test_a_damaged_journal_is_refused_with_its_line(bench: Bench) -> None:
     """Exit 2 names the line, and not a byte is changed."""
     journal = _kill_in_b(bench) / "journal.jsonl"
@@ -111,6 +130,7 @@ def test_a_damaged_journal_is_refused_with_its_line(bench: Bench) -> None:
     assert journal.read_bytes() == b"".join(lines)
 
 
+@pytest.mark.fault(4)
 def test_a_torn_last_line_is_cut_and_said(bench: Bench) -> None:
     """What a crash left of a write is no damage."""
     journal = _kill_in_b(bench) / "journal.jsonl"
@@ -131,6 +151,48 @@ def test_a_mission_that_was_cut_before_its_first_event_is_none(bench: Bench) -> 
     ended = bench.run("resume")
     assert ended.code == 2
     assert "no mission" in ended.err
+
+
+@pytest.mark.fault(11)
+def test_of_six_that_start_or_resume_at_once_one_wins(
+    bench: Bench, record_property: Callable[[str, object], None]
+) -> None:
+    """The others exit 2 and name it; so in a workspace as on a mission."""
+    seen = rounds(bench, 2)
+    assert len({each.mission for each in seen}) == 1
+    record_property("figure", f"{len(seen)} rounds of {STARTERS} processes, 1 winner each")
+
+
+@pytest.mark.fault(11)
+def test_a_running_mission_is_not_resumed_but_named(bench: Bench) -> None:
+    """Exit 2 with its id and its pid, as a result for who asked for one; it goes on undisturbed."""
+    came, go_on = threading.Event(), threading.Event()
+    with bench.served(play.mission(A, worker=play.held(play.build, came, go_on))):
+        running = bench.start_task()
+        program.wait(came)
+        refused = bench.run("resume", "--output-format", "json")
+        go_on.set()
+        assert running.end().code == 0
+    (mission,) = bench.missions
+    result = program.check_result(refused, "error", "json")
+    assert refused.code == 2
+    for text in (refused.err, result["result"]):
+        assert f"mission {mission.name} " in text
+        assert f"(pid {running.process.pid})" in text
+
+
+@pytest.mark.fault(16)
+def test_a_resume_that_is_stopped_before_it_began_leaves_all_as_it_was(bench: Bench) -> None:
+    """However early the signal comes: there is a result, and the next resume seals."""
+    _kill_in_b(bench)
+    with bench.served(play.mission(A, B, worker=play.slow(play.build, 0.5))):
+        running = bench.start("resume", "--json")
+        program.until(lambda: _holds_lock(bench, running.process.pid))
+        running.signal(signal.SIGTERM)
+        ended = running.end()
+        assert ended.code == 143
+        assert [line["subtype"] for line in ended.lines if line["type"] == "result"] == ["stopped"]
+        assert bench.run("resume", "-q").code == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("../../etc",)])

@@ -7,6 +7,7 @@ import pytest
 
 from orch.errors import IllegalTransition
 from orch.mission import events as ev
+from orch.mission.caps import Cap
 from orch.mission.reduce import reduce
 from orch.mission.state import (
     Issue,
@@ -147,6 +148,10 @@ SAMPLES: tuple[tuple[ev.Event, MissionState], ...] = (
     (ev.SessionEnded(session=S2, outcome=ev.SessionOutcome.DONE), a_mission()),
     (ev.TurnStarted(session=S2, turn=1, model="m"), a_mission()),
     (turn(AssistantMessage(text="", tool_calls=(CALL,))), RUNNING_TURN),
+    (
+        ev.TurnFailed(session=S2, turn=1, model="m", error="ConnectionLost", text="t", usage=USAGE),
+        RUNNING_TURN,
+    ),
     (ev.ToolCalled(session=S2, call_id="c1", tool="read", summary="read a.py"), OPEN_CALL),
     (
         ev.ToolFinished(
@@ -170,6 +175,7 @@ SAMPLES: tuple[tuple[ev.Event, MissionState], ...] = (
     (ev.SealRequested(summary="s"), a_mission()),
     (ev.SealRefused(blockers=()), a_mission()),
     (ev.Retry(session=S2, attempt=1, delay_s=1, error="RateLimited", text="t"), a_mission()),
+    (ev.Budget(limit=Cap.TOKENS, cap=9, spent=8, needed=3, reached=True), a_mission()),
     (ev.Heal(text="t"), a_mission()),
     (ev.Stagnation(stage=ev.StagnationStage.REPLAN, fingerprint="f"), a_mission()),
 )

@@ -6,9 +6,7 @@ import pytest
 
 from orch.mission import events as ev
 from orch.mission.reduce import reduce
-from orch.mission.state import (
-    SessionStatus,
-)
+from orch.mission.state import NOTHING_SPENT, SessionStatus
 from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage
 from tests.mission.samples import (
     CALL,
@@ -25,6 +23,7 @@ from tests.mission.samples import (
     turn,
     with_worker,
 )
+from tests.mission.simulation import MODELS
 
 
 def test_a_second_message_needs_a_turn_in_between() -> None:
@@ -44,6 +43,34 @@ def test_a_turn_is_counted_where_it_was_spent() -> None:
     assert state.spending.by_role == {"worker": USAGE}
     assert state.sessions[S2].usage == USAGE
     assert (state.num_turns, state.sessions[S2].turns, state.sessions[S2].open_calls) == (1, 1, (CALL,))
+
+
+ESTIMATED = with_worker(open_turn=True, estimate=USAGE)
+LOSSES: tuple[tuple[ev.Event, ev.Usage], ...] = (
+    (ev.SessionEnded(session=S2, outcome=ev.SessionOutcome.CANCELLED), USAGE),
+    (ev.MissionResumed(orch_version="1", models=MODELS, max_parallel=1, max_turns=1), USAGE),
+    (ev.Retry(session=S2, attempt=1, delay_s=1, error="E", text="t", usage=USAGE), USAGE),
+    (ev.Retry(session=S2, attempt=1, delay_s=1, error="E", text="t"), NOTHING_SPENT),
+    (ev.TurnFailed(session=S2, turn=1, model="m", error="E", text="t", usage=USAGE), USAGE),
+    (ev.TurnFailed(session=S2, turn=1, model="m", error="E", text="t"), NOTHING_SPENT),
+)
+
+
+@pytest.mark.parametrize(("event", "lost"), LOSSES, ids=lambda value: getattr(value, "type", ""))
+def test_a_call_without_an_answer_counts_if_it_may_have_been_paid(event: ev.Event, lost: ev.Usage) -> None:
+    """One that was cut off with its session or its run does; each try counts once."""
+    state = reduce(ESTIMATED, stamped(event, 10))
+
+    assert state.spending.total == lost
+    assert state.sessions[S2].usage == lost
+    if isinstance(event, ev.TurnFailed):
+        again = reduce(state, stamped(ev.SessionEnded(session=S2, outcome=ev.SessionOutcome.FAILED), 11))
+        assert again.spending.total == lost
+
+
+def test_no_turn_that_is_not_open_can_fail() -> None:
+    """Nor be counted."""
+    refused(a_mission(), ev.TurnFailed(session=S2, turn=1, model="m", error="E", text="t", usage=USAGE))
 
 
 def test_a_result_closes_its_call_and_says_what_the_session_knows() -> None:

@@ -105,7 +105,7 @@ def test_a_stopped_mission_names_what_was_open() -> None:
 @pytest.mark.parametrize("outcome", ev.Outcome)
 def test_what_a_retry_can_help_is_said(outcome: ev.Outcome) -> None:
     """As the table of exit codes has it: not after a seal, a refused key, stagnation or a bug."""
-    helps = {"blocked", "limit", "stopped", "provider", "disk"}
+    helps = {"blocked", "limit", "stopped", "timeout", "provider", "disk"}
     summary = result.summarise(MissionState(outcome=outcome), RESUME)
 
     assert summary.retryable is (outcome.value in helps)

@@ -5,8 +5,8 @@ journal says. `cut` is a crash: it leaves the journal as it was after one of its
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
@@ -14,14 +14,16 @@ from typing import TypeVar
 
 import pytest
 
-from orch.config import Flags, ModelRef, Settings, load
+from orch.config import Flags, ModelRef, Provider, Settings, load
 from orch.mission import events as ev
 from orch.mission.reduce import replay
 from orch.mission.result import Result
 from orch.mission.state import MissionState
 from orch.models import catalog
+from orch.models.client import shared_tls
+from orch.models.connect import CLIENTS
 from orch.models.interface import Model
-from orch.models.openai import Limits, OpenAIModel, shared_tls
+from orch.models.patience import Limits
 from orch.runtime import launch
 from orch.runtime.launch import Launch
 from orch.runtime.orchestrator import View
@@ -70,6 +72,7 @@ class House:
     views: Sequence[View] = ()
     notices: list[str] = field(default_factory=list)
     max_concurrent: int = 0
+    serve: Callable[[Script], AbstractContextManager[Endpoint]] = Endpoint
 
     @property
     def folder(self) -> Folder:
@@ -95,7 +98,9 @@ class House:
             ).model_copy(update=facts)
             return launch.begin(told, started)
 
-    def resume(self, script: Script, *, max_parallel: int = 4, reply: str | None = None) -> Run:
+    def resume(
+        self, script: Script, *, max_parallel: int = 4, reply: str | None = None, **facts: object
+    ) -> Run:
         """Take the mission up again."""
         with self.launched(script) as told:
             resumed = ev.MissionResumed(
@@ -104,7 +109,7 @@ class House:
                 max_parallel=max_parallel,
                 max_turns=told.settings.max_turns,
                 reply=reply,
-            )
+            ).model_copy(update=facts)
             return self._run(launch.resume(told, resumed))
 
     def events(self) -> tuple[ev.Event, ...]:
@@ -120,7 +125,7 @@ class House:
     @contextmanager
     def launched(self, script: Script) -> Iterator[Launch]:
         """Serve `script`, and say with what a run is to be started."""
-        with Endpoint(script) as endpoint:
+        with self.serve(script) as endpoint:
             yield self.told(endpoint)
             assert not endpoint.refusals, "orch sent what no endpoint takes"
             self.max_concurrent = endpoint.max_concurrent
@@ -132,17 +137,20 @@ class House:
         config = self.workspace.parent / ".config" / "orch" / "config.toml"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(
-            f'[providers.test]\nkind = "openai"\nbase_url = {json.dumps(endpoint.base_url)}\n'
+            f'[providers.test]\nkind = "{endpoint.provider}"\nbase_url = {json.dumps(endpoint.base_url)}\n'
             'api_key_env = "TEST_API_KEY"\n'
         )
         settings: Settings = replace(load(Flags(), self.workspace, environ), **self.settings)  # type: ignore[arg-type]
         tls = shared_tls([endpoint.base_url])
 
-        def connect(ref: ModelRef) -> Model:
-            provider = settings.providers[ref.provider]
-            return OpenAIModel(provider, ref.name, catalog.facts(ref, provider), tls=tls, limits=Limits())
+        def provider(ref: ModelRef) -> Provider:
+            return settings.providers[ref.provider]
 
-        return Launch(self.folder, self.mission, settings, connect, self.views, self.notices.append)
+        def connect(ref: ModelRef) -> Model:
+            facts = catalog.facts(ref, provider(ref))
+            return CLIENTS[provider(ref).kind](provider(ref), ref.name, facts, tls=tls, limits=Limits())
+
+        return Launch(self.folder, self.mission, settings, connect, provider, self.views, self.notices.append)
 
     def _run(self, ended: tuple[MissionState, Result]) -> Run:
         state, result = ended

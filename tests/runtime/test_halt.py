@@ -1,5 +1,6 @@
 """`orch stop` as a function: it asks, insists, kills, and never says that it is over when it is not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from orch.mission import events as ev
 from orch.runtime import halt
 from orch.store import locks
 from orch.store.folder import Folder
-from orch.tools.process_table import MISSION_MARK
+from orch.tools.process_table import MISSION_MARK, read_table
 from tests import program
 from tests.runtime.test_survey import NEW, OLD, began, write
 
@@ -91,8 +92,8 @@ def test_a_holder_that_cannot_be_named_is_not_called_over(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody deleted what it wrote about itself: it is still held, and that is said."""
-    monkeypatch.setattr(halt, "GRACEFUL_LIMIT_S", 0.1)
-    monkeypatch.setattr(halt, "KILL_LIMIT_S", 0.1)
+    for limit in ("NAME_LIMIT_S", "GRACEFUL_LIMIT_S", "KILL_LIMIT_S"):
+        monkeypatch.setattr(halt, limit, 0.1)
     with holding(folder, OLD) as process:
         (folder.locks / "holder.json").unlink()
         halted = halt.halt(folder, None, now=False)
@@ -117,6 +118,87 @@ def test_what_a_killed_orch_left_behind_is_ended(folder: Folder) -> None:
         assert other.poll() is None
     finally:
         for process in (left, other):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.fault(14)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the start of a process")
+@pytest.mark.parametrize("forged", [{"start_ticks": 1}, {"boot_id": "another"}])
+def test_an_innocent_process_with_the_holders_pid_hears_no_signal(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, forged: dict[str, object]
+) -> None:
+    """Its number was the holder's, before it or before the last boot: not stopped, not even continued."""
+    for limit in ("NAME_LIMIT_S", "GRACEFUL_LIMIT_S", "KILL_LIMIT_S"):
+        monkeypatch.setattr(halt, limit, 0.1)
+    innocent = subprocess.Popen([sys.executable, "-c", SLEEPS])
+    try:
+        with holding(folder, OLD):
+            note = folder.locks / "holder.json"
+            stale = json.loads(note.read_bytes()) | {"pid": innocent.pid} | forged
+            note.write_text(json.dumps(stale))
+            halted = halt.halt(folder, None, now=False)
+        assert (halted.is_over, halted.is_held, halted.pids) == (False, True, ())
+        assert innocent.poll() is None
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+@pytest.mark.fault(15)
+def test_a_holder_that_has_just_begun_is_waited_for_until_it_says_who_it_is(folder: Folder) -> None:
+    """The lock comes first, the name a moment later: then it is asked to stop like any other."""
+    with holding(folder, OLD) as process:
+        note = folder.locks / "holder.json"
+        said = note.read_bytes()
+        note.unlink()
+        threading.Timer(0.1, note.write_bytes, (said,)).start()
+        assert halt.halt(folder, OLD, now=False).is_over
+        assert process.wait() == -signal.SIGTERM
+
+
+@pytest.mark.fault(15, 48)
+@pytest.mark.skipif(sys.platform != "linux", reason="states are read from /proc")
+@pytest.mark.parametrize(("mood", "ended_by"), [("", signal.SIGTERM), ("deaf", signal.SIGKILL)])
+def test_a_holder_that_was_stopped_is_continued_so_that_it_hears(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, mood: str, ended_by: signal.Signals
+) -> None:
+    """Ctrl-Z and forgotten: it can still stop gracefully; if it does not, it is killed."""
+    monkeypatch.setattr(halt, "GRACEFUL_LIMIT_S", 5.0 if not mood else 0.2)
+    with holding(folder, OLD, mood) as process:
+        process.send_signal(signal.SIGSTOP)
+        program.until(lambda: _state(process.pid) == "T")
+        assert halt.halt(folder, None, now=False).is_over
+        assert process.wait() == -ended_by
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+@pytest.mark.fault(15, 43)
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are read from /proc")
+def test_who_wiped_its_marks_is_known_by_the_log_it_writes_to(folder: Folder) -> None:
+    """What a killed orch left behind is ended; who only reads the log, a person say, is not."""
+    jobs = folder.mission(OLD).jobs
+    jobs.mkdir(parents=True, exist_ok=True)
+    log = jobs / "1.log"
+    with log.open("ab") as writes, log.open("rb") as reads:
+        left, person = (
+            subprocess.Popen(
+                [sys.executable, "-c", SLEEPS], env={}, stdin=reads, stdout=out, start_new_session=True
+            )
+            for out in (writes, None)
+        )
+    try:
+        threading.Thread(target=left.wait, daemon=True).start()  # as its new parent would
+        assert halt.halt(folder, NEW, now=False).is_over
+        assert not read_table([left.pid])[left.pid].is_dead
+        assert halt.halt(folder, OLD, now=False).is_over
+        assert left.wait() == -signal.SIGKILL
+        assert person.poll() is None
+    finally:
+        for process in (left, person):
             process.kill()
             process.wait()
 

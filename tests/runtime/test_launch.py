@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orch.errors import MissionHeld
+from orch.errors import DiskRefused, MissionHeld, UsageError
 from orch.mission import events as ev
 from orch.mission.reduce import replay
+from orch.mission.state import MissionState
 from orch.runtime import launch
+from orch.store import board
+from orch.store.folder import Folder
 from orch.store.locks import MissionLock
 from tests.endpoint import Step
 from tests.play import Scene, approve, ask_first, build, item, mission, run
@@ -63,15 +66,22 @@ def test_a_mission_goes_on_after_a_crash_at_any_event(whole: House, tmp_path: Pa
         again = house.resume(SCRIPT)
 
         assert again.result.exit_code == 0, (after, again.result.result)
-        assert again.events[:after] == known
+        assert again.events[: len(known)] == known
         assert not [e for e in again.events[after:] if isinstance(e, ev.ItemStarted) and e.item in done]
         assert all("made by" in path.read_text() for path in house.workspace.glob("*.txt"))
 
 
-def test_a_write_whose_result_was_lost_is_not_repeated(whole: House, tmp_path: Path) -> None:
-    """The file is what was intended: its Worker is told that it is written, and goes on."""
-    intended = next(e for e in whole.events() if isinstance(e, ev.FileIntended))
-    house = crashed(whole, tmp_path, intended.seq, written=True)
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("last", [ev.FileIntended, ev.FileChanged])
+def test_a_write_whose_result_was_lost_is_not_repeated(
+    whole: House, tmp_path: Path, last: type[ev.Fact]
+) -> None:
+    """The file is what was intended: its Worker is told that it is written, and goes on.
+
+    Also if half of the batch with the result is on disk: it never happened.
+    """
+    cut = next(event for event in whole.events() if isinstance(event, last))
+    house = crashed(whole, tmp_path, cut.seq, written=True)
     before = (house.workspace / "a.txt").stat()
 
     again = house.resume(SCRIPT)
@@ -228,6 +238,7 @@ def test_a_bug_in_a_view_or_a_part_ends_the_run_with_its_log(
     assert again.result.exit_code == 0, again.result.result
 
 
+@pytest.mark.fault(7)
 def test_a_full_disk_ends_the_run_and_loses_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 74; what was acknowledged is there, and the resume goes on from it."""
     full = OSError(28, "No space left on device")
@@ -249,3 +260,66 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(house: House, monkeypatch: p
     assert (result.exit_code, result.retryable) == (74, True)
     assert "No space left" in state.ending
     assert again.result.exit_code == 0, again.result.result
+
+
+@pytest.mark.fault(7)
+def test_a_mission_whose_beginning_cannot_be_written_was_never_started(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a matter of the place (exit 2), not of a mission that could be resumed; no model is asked."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("orch.store.journal.Journal._write", refuse)
+
+    with pytest.raises(UsageError, match=r"No space left on device; nothing was started: .* `orch task`"):
+        house.launch(SCRIPT)
+
+    assert house.events() == ()
+
+
+@pytest.mark.fault(7)
+def test_a_view_that_cannot_be_written_ends_the_run_on_record(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the journal's own disk is in order, the journal says why the run ended."""
+    write_view = board.write_view
+
+    def refuse(folder: Folder, name: str, text: str) -> str | None:
+        if "completed" in text:
+            raise DiskRefused(f"{name}: No space left on device")
+        return write_view(folder, name, text)
+
+    monkeypatch.setattr(board, "write_view", refuse)
+    run = house.begin(SCRIPT)
+    monkeypatch.setattr(board, "write_view", write_view)
+    again = house.resume(SCRIPT)
+
+    assert (run.result.exit_code, run.result.subtype) == (74, "disk")
+    assert [event.outcome for event in run.all(ev.MissionFailed)] == [ev.Outcome.DISK]
+    assert again.result.exit_code == 0, again.result.result
+
+
+@pytest.mark.fault(7)
+def test_a_seal_on_record_is_a_seal_whatever_becomes_of_the_views(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is the truth; the views are made again from it."""
+
+    def refuse(folder: Folder, name: str, text: str) -> str | None:
+        raise DiskRefused(f"{folder.root / name} {len(text)}: No space left on device")
+
+    class Late:
+        """Lets the disk be full once the seal is on record."""
+
+        def show(self, event: ev.Event, state: MissionState) -> None:
+            """Look at an event."""
+            del state
+            if isinstance(event, ev.MissionSealed):
+                monkeypatch.setattr(board, "write_view", refuse)
+
+    house.views = (Late(),)
+    run = house.begin(SCRIPT)
+
+    assert (run.result.exit_code, run.result.subtype) == (0, "sealed")

@@ -163,6 +163,34 @@ def test_a_file_that_stays_taken_fails_its_item(house: House, monkeypatch: pytes
     assert run.status("b") == "completed"
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_file_that_somebody_took_between_two_runs_is_waited_for(
+    house: House, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    """Its Worker goes on when the file is free; if it stays taken the item fails, and the others are done."""
+    monkeypatch.setattr(orchestrator, "LEASE_RETRY_S", 0.02)
+    monkeypatch.setattr(orchestrator, "LEASE_LIMIT_S", 0.1 if stays else 60.0)
+    plan = (item("a"), item("b"))
+    whole = house.begin(mission(*plan), max_parallel=1)
+    house.cut(next(e for e in whole.all(ev.ItemStarted) if e.item == "a"))
+    (house.workspace / "a.txt").unlink()
+
+    with another_process_holding(house, "a.txt") as holder:
+
+        def worker(scene: Scene) -> Step:
+            if not stays and scene.field("id") == "b" and holder.stdin is not None:
+                holder.stdin.close()
+            return build(scene)
+
+        again = house.resume(mission(*plan, worker=worker))
+
+    (denied,) = again.all(ev.LeaseDenied)
+    assert (denied.item, f"pid {holder.pid}" in denied.reason) == ("a", True)
+    assert again.status("a") == ("failed" if stays else "completed")
+    assert again.status("b") == "completed"
+    assert again.result.exit_code == int(stays)
+
+
 def test_a_plan_in_the_place_of_another_takes_its_files_over(house: House) -> None:
     """Items of the same names with the same files: the new Workers hold what the old ones held."""
 
@@ -329,18 +357,36 @@ def test_a_long_command_is_ended_after_the_grace(house: House, monkeypatch: pyte
     assert (house.workspace / "runs").read_text() == "run\n"
 
 
-def test_who_deletes_the_journal_stops_the_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would be written could never be found again."""
+@pytest.mark.fault(13)
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (".opencode/orch/missions", "journal is gone"),
+        (".opencode/orch/locks", "lock files of this mission are gone"),
+        (".opencode/orch", "journal is gone"),
+        (".opencode", "orch resume"),
+        ("", "orch resume"),
+    ],
+)
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
+def test_who_takes_the_state_away_stops_the_run(
+    house: House, monkeypatch: pytest.MonkeyPatch, gone: str, said: str, how: str
+) -> None:
+    """What would be written could never be found again, what is locked binds nobody else any more."""
     monkeypatch.setattr(orchestrator, "WATCH_S", 0.02)
+    path = house.workspace / gone
 
     def worker(scene: Scene) -> Step:
-        shutil.rmtree(house.workspace / ".opencode" / "orch" / "missions")
+        if path.exists():
+            path.rename(house.workspace.parent / "away")
+            if how == "deleted":
+                shutil.rmtree(house.workspace.parent / "away")
         return replace(build(scene), delay_s=60.0)
 
     state, result = house.launch(mission(item("a"), worker=worker))
 
     assert result.exit_code == 74
-    assert "journal is gone" in state.ending
+    assert said in state.ending
     assert result.duration_s < 30
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from orch.mission import events as ev
-from orch.mission.transcript import EMPTY_REPLY, AssistantMessage, ToolCall
+from orch.mission.transcript import AssistantMessage, ToolCall
+from orch.models.gate import Gate
 from orch.models.interface import Ask, Reply
-from orch.runtime.session import CUT_OFF, MAX_CUTS, NOT_RUN, Conversation, Voice
+from orch.runtime.asking import Voice
+from orch.runtime.session import NOT_RUN, Conversation
 from tests.endpoint import Step
-from tests.play import Scene, approve, build, call, item, lead, mission, plan, say
+from tests.play import Scene, approve, call, item, lead, mission, plan, say
 from tests.runtime.house import House
 from tests.tools.office import A, Office, opened
 
@@ -90,51 +92,7 @@ def test_a_call_behind_the_one_that_ends_the_turn_is_not_run(house: House) -> No
     assert len([event for event in run.all(ev.TurnStarted) if event.session == "S2"]) == 1
 
 
-def test_an_empty_turn_is_kept_as_words(house: House) -> None:
-    """No endpoint takes an empty message in a history."""
-
-    def worker(scene: Scene) -> Step:
-        """Say nothing at first; the nudge helps."""
-        return Step() if not scene.woken else build(scene)
-
-    run = house.begin(mission(item("a"), worker=worker))
-
-    assert run.result.exit_code == 0, run.result.result
-    assert AssistantMessage(text=EMPTY_REPLY) in run.state.sessions[ev.SessionId("S3")].messages
-
-
-def test_an_answer_cut_at_the_output_limit_is_asked_to_go_on(house: House) -> None:
-    """Without a call in it nothing is done yet: it goes on in the same conversation, and may write."""
-
-    def worker(scene: Scene) -> Step:
-        """Talk until the limit, then work."""
-        if scene.turn.number == 0:
-            return Step(text="First I will think about", finish="length")
-        return build(scene)
-
-    run = house.begin(mission(item("a"), worker=worker))
-
-    told = [event for event in run.all(ev.MessageSent) if event.reason is ev.MessageReason.RECOVERY]
-    assert run.result.exit_code == 0, run.result.result
-    assert [event.text for event in told] == [CUT_OFF]
-
-
-def test_an_answer_that_is_cut_again_and_again_ends_the_asking(house: House) -> None:
-    """The session then counts as stopped, and its item goes the way of one whose Worker wrote nothing."""
-
-    def worker(scene: Scene) -> Step:
-        """Talk until the limit, always."""
-        del scene
-        return Step(text="and so on and", finish="length")
-
-    run = house.begin(mission(item("a"), worker=worker))
-
-    told = [e for e in run.all(ev.MessageSent) if e.reason is ev.MessageReason.RECOVERY and e.session == "S3"]
-    assert len(told) >= MAX_CUTS
-    assert any(event.session == "S3" for event in run.all(ev.SessionIdle))
-    assert run.result.exit_code == 1
-
-
+@pytest.mark.fault(30)
 def test_a_session_ends_at_its_limit_of_turns(house: House) -> None:
     """A fresh one gets the item once; then it fails with kind `limit`."""
     house.settings = {"max_turns": 3}
@@ -208,10 +166,11 @@ class Mouth:
 
 def conversing(office: Office, session: str, mouth: Mouth, grants: Sequence[str]) -> Conversation:
     """Return a conversation in an office."""
-    voice = Voice(mouth, lambda: "You are.", frozenset(grants), 9, 0.0, lambda: False)
+    voice = Voice(mouth, lambda: "You are.", frozenset(grants), 9, 0.0, lambda: False, Gate(4))
     return Conversation(office.desk(session), voice)
 
 
+@pytest.mark.fault(52)
 @pytest.mark.anyio
 async def test_a_cancelled_turn_is_never_recorded(tmp_path: Path) -> None:
     """Nor asked twice within one start; the state still says that a turn is open."""

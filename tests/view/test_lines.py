@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orch.mission import events as ev
+from orch.mission.caps import Amount, Cap
 from orch.mission.state import MissionState
 from orch.mission.transcript import AssistantMessage
 from orch.view import lines
@@ -23,6 +24,7 @@ ROUTINE = {
     "session.idle",
     "turn.started",
     "turn.finished",
+    "turn.failed",
     "tool.called",
     "tool.finished",
     "lease.acquired",
@@ -35,9 +37,13 @@ ROUTINE = {
     "verification.started",
     "seal.requested",
 }
-SPECIAL = {"session.ended"}  # only a failure is worth a line
+SPECIAL = {
+    "session.ended",
+    "budget",
+}  # only a failure is worth a line; the end of the run says what was reached
 _OWN: dict[object, st.SearchStrategy[Any]] = {
     float: st.floats(0, 1e6),
+    Amount: st.integers(1, 10**9) | st.floats(0.5, 1e6),
     ev.Usage: st.just(ev.Usage()),
     AssistantMessage: st.just(AssistantMessage(text="hm")),
 }
@@ -82,6 +88,27 @@ def test_a_session_that_failed_is_named_and_others_are_not() -> None:
     assert "no luck" in str(lines.describe(failed, STATE))
     done = failed.model_copy(update={"outcome": ev.SessionOutcome.DONE})
     assert lines.describe(done, STATE) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (
+            ev.Budget(limit=Cap.TOKENS, cap=20_000, spent=16_113),
+            "81% of --max-tokens 20000 used: 16,113 tokens",
+        ),
+        (ev.Budget(limit=Cap.USD, cap=2.5, spent=2.0), "80% of --max-budget-usd 2.5 used: $2.00"),
+        (ev.Budget(limit=Cap.TIMEOUT, cap=5400.0, spent=4320.001), "80% of --timeout 1h30m used: 1h12m"),
+        (
+            ev.Budget(limit=Cap.TIMEOUT, cap=2.0, spent=2.001, reached=True),
+            "--timeout 2s is over: stopping; turns under way may finish",
+        ),
+        (ev.Budget(limit=Cap.TOKENS, cap=9, spent=8, needed=2, reached=True), None),
+    ],
+)
+def test_a_cap_is_named_as_it_is_typed(event: ev.Budget, text: str | None) -> None:
+    """With how much of it is used; what was reached stands in the line of the run's end."""
+    assert lines.describe(event, STATE) == text
 
 
 def _shown(events: list[ev.Event], width: int) -> list[str]:
