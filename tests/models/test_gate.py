@@ -17,6 +17,7 @@ from orch.models import gate
 from orch.models.gate import Gate, Known
 from orch.models.interface import Reply
 from tests.models import virtual_time
+from tests.models.virtual_time import elapse
 
 LATENCY_S = 0.2
 REFUSAL_S = 0.05
@@ -44,12 +45,12 @@ class Provider:
         wait_s = self.refuse(now)
         if wait_s is not None:
             self.refused.append(now)
-            await asyncio.sleep(REFUSAL_S)
+            await elapse(REFUSAL_S)
             self._not_before = max(self._not_before, now + REFUSAL_S + wait_s)
             raise RateLimited("fewer, please", retry_after_s=wait_s or None)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(LATENCY_S)
+        await elapse(LATENCY_S)
         self.at_once -= 1
         return Reply(AssistantMessage(text="yes"), FinishReason.STOP, Usage(), pause_s=self.pause_s)
 
@@ -119,7 +120,7 @@ def test_calls_of_the_same_wave_narrow_the_gate_once() -> None:
     async def run() -> int:
         async with asyncio.TaskGroup() as group:
             crowd = group.create_task(_crowd(gate_, provider, 50, 1), name="crowd")
-            await asyncio.sleep(1)
+            await elapse(1)
             narrowed = gate_.limit
             await crowd
         return narrowed
@@ -182,7 +183,7 @@ def test_cancelled_callers_leave_their_place_to_others() -> None:
         gate_, provider = Gate(2), Provider()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_crowd(gate_, provider, 1, 1), name=str(n)) for n in range(6)]
-            await asyncio.sleep(LATENCY_S / 2)
+            await elapse(LATENCY_S / 2)
             for task in tasks[:4]:
                 task.cancel()
         await gate_.ask(provider.ask, _unheard)
@@ -246,7 +247,7 @@ def test_what_others_were_told_holds_here_too() -> None:
         gate_ = Gate(50, shared)
         async with asyncio.TaskGroup() as group:
             crowd = group.create_task(_crowd(gate_, provider, 5, 1), name="crowd")
-            await asyncio.sleep(1)
+            await elapse(1)
             shared.known = Known()
             await crowd
 

@@ -39,3 +39,8 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Run `main` to its end in virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+async def elapse(seconds: float) -> None:
+    """Let virtual time pass."""
+    await asyncio.sleep(seconds)
