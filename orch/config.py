@@ -141,6 +141,8 @@ class Flags:
 
     model: str | None = None
     role_models: Mapping[Role, str] = field(default_factory=dict)
+    fallback_models: str | None = None
+    """Separated by commas; an empty text means none, whatever the settings or the mission say."""
     max_parallel: int | None = None
     max_turns: int | None = None
     timeout: str | None = None
@@ -154,6 +156,8 @@ class Settings:
 
     models: Mapping[Role, ModelRef]
     providers: Mapping[str, Provider]
+    fallback_models: tuple[ModelRef, ...] = ()
+    """Tried in this order when a model is down or refuses."""
     max_parallel: int = 50
     max_turns: int = 200
     timeout_s: float | None = None
@@ -168,6 +172,10 @@ class Settings:
     """Glob of written files -> command that looks at one, `{path}` in it."""
     command_timeout_s: float = 600
     idle_timeout_s: float = 120
+    turn_timeout_s: float = 600
+    """Of one answer of a model."""
+    session_timeout_s: float = 7200
+    """Of the answers and tools of one session (the Commander's: since it was woken)."""
     pass_env: tuple[str, ...] = ()
     """Names of variables that child processes may see besides the usual ones."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -223,9 +231,14 @@ def model_for(settings: Settings, role: Role, offered: Sequence[str] = ()) -> Mo
         raise UsageError(GETTING_STARTED)
     if ref is None:
         raise UsageError(_no_model(settings, offered))
+    check_provider(settings, ref)
+    return ref
+
+
+def check_provider(settings: Settings, ref: ModelRef) -> None:
+    """Raise `UsageError` if nobody configured the provider of a model."""
     if ref.provider not in settings.providers:
         raise UsageError(_unknown_provider(settings, ref))
-    return ref
 
 
 def _no_model(settings: Settings, offered: Sequence[str]) -> str:
@@ -261,6 +274,10 @@ def _model_name(text: str) -> str:
     if not provider or not name:
         raise ValueError(text)
     return text
+
+
+def _model_names(texts: list[str]) -> list[str]:
+    return [_model_name(text) for text in texts]
 
 
 def _with_path(command: str) -> str:
@@ -304,6 +321,8 @@ class _RoleModels(_Table):
 class _Limits(_Table):
     command_timeout_s: _Seconds | None = Field(None, description="seconds from 1 to 86400")
     idle_timeout_s: _Seconds | None = Field(None, description="seconds from 1 to 86400")
+    turn_timeout_s: _Seconds | None = Field(None, description="seconds from 1 to 86400")
+    session_timeout_s: _Seconds | None = Field(None, description="seconds from 1 to 86400")
 
 
 class _File(_Table):
@@ -311,6 +330,9 @@ class _File(_Table):
 
     model: _Model = None
     models: _RoleModels = Field(_RoleModels(), description="a table of models by role")
+    fallback_models: Annotated[list[str], AfterValidator(_model_names)] | None = Field(
+        None, description="models as PROVIDER/MODEL"
+    )
     max_parallel: Annotated[int, Field(ge=1, le=500)] | None = Field(
         None, description="a whole number from 1 to 500"
     )
@@ -373,7 +395,14 @@ class _UserFile(_File):
 _Content = TypeVar("_Content", bound=_File)
 _ONLY_USER = frozenset(_UserFile.model_fields) - frozenset(_File.model_fields)
 _CAPS = {"timeout", "max_tokens", "max_budget_usd"}
-_PLAIN_KEYS = {"max_parallel", "max_turns", "verify", "verify_before", "diagnostics"} | _CAPS
+_PLAIN_KEYS = {
+    "fallback_models",
+    "max_parallel",
+    "max_turns",
+    "verify",
+    "verify_before",
+    "diagnostics",
+} | _CAPS
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -406,14 +435,21 @@ def _from_flags(flags: Flags) -> _File:
     names = {"model": "--model", "max_parallel": "--max-parallel", "max_turns": "--max-turns"}
     names |= {cap.value: cap.flag for cap in caps.Cap}
     names |= {f"models.{role}": f"--model-{role}" for role in Role}
+    names["fallback_models"] = "--fallback-model"
     table: dict[str, object] = {
         "model": flags.model,
         "models": {str(role): name for role, name in flags.role_models.items()},
+        "fallback_models": _listed(flags.fallback_models),
         "max_parallel": flags.max_parallel,
         "max_turns": flags.max_turns,
     }
     table |= {cap: getattr(flags, cap) for cap in _CAPS}
     return _checked(table, _File, "command line", names)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """Return what a flag separates with commas."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _from_environment(env: Mapping[str, str]) -> _File:
@@ -497,6 +533,8 @@ def _merged(layers: Sequence[_File]) -> dict[str, Any]:
         values["timeout_s"] = values.pop("timeout")
     if "verify_before" in values:
         values["baseline"] = values.pop("verify_before")
+    if "fallback_models" in values:
+        values["fallback_models"] = tuple(ModelRef.parse(name) for name in values["fallback_models"])
     if "verify" in values:
         values["verify"] = tuple(values["verify"])
     return values

@@ -150,14 +150,14 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
-    def end(self, text: str | None = None) -> Ended:
+    def end(self, text: str | None = None, limit_s: float = LIMIT_S) -> Ended:
         """Wait for its end."""
         try:
-            out, err = self.process.communicate(text, timeout=LIMIT_S)
+            out, err = self.process.communicate(text, timeout=limit_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             out, err = self.process.communicate()
-            raise AssertionError(f"still running after {LIMIT_S} s\n{out}\n{err}") from None
+            raise AssertionError(f"still running after {limit_s} s\n{out}\n{err}") from None
         return Ended(self.process.returncode, out or "", err or "")
 
     def signal(self, number: signal.Signals) -> None:

@@ -69,6 +69,7 @@ def test_without_any_source_the_defaults_hold(tmp_path: Path) -> None:
         True,
     )
     assert (settings.command_timeout_s, settings.idle_timeout_s, settings.pass_env) == (600, 120, ())
+    assert (settings.turn_timeout_s, settings.session_timeout_s) == (600, 7200)
     assert settings.models == {}
     assert settings.providers.keys() == {"ollama"}
 
@@ -127,6 +128,8 @@ def test_everything_a_project_may_say_is_read(place: _Place) -> None:
         [limits]
         command_timeout_s = 30
         idle_timeout_s = 4.5
+        turn_timeout_s = 60
+        session_timeout_s = 900
         """
     )
 
@@ -135,6 +138,7 @@ def test_everything_a_project_may_say_is_read(place: _Place) -> None:
     assert settings.baseline is False
     assert settings.diagnostics == {"*.py": "ruff check {path}"}
     assert (settings.command_timeout_s, settings.idle_timeout_s) == (30, 4.5)
+    assert (settings.turn_timeout_s, settings.session_timeout_s) == (60, 900)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,8 @@ def test_the_settings_shown_are_accepted_and_complete(tmp_path: Path) -> None:
     assert settings.baseline is config.Settings.baseline
     assert settings.command_timeout_s == config.Settings.command_timeout_s
     assert settings.idle_timeout_s == config.Settings.idle_timeout_s
+    assert settings.turn_timeout_s == config.Settings.turn_timeout_s
+    assert settings.session_timeout_s == config.Settings.session_timeout_s
     assert set(tomllib.loads(projects)) == set(config._File.model_fields)
     assert set(tomllib.loads(projects)["limits"]) == set(config._Limits.model_fields)
     assert set(tomllib.loads(users)["providers"]["small"]) == set(config._ProviderTable.model_fields)

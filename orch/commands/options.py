@@ -54,6 +54,10 @@ ReviewerModel = Annotated[
         "--model-reviewer", metavar="MODEL", help="Model for the Reviewers. [env: ORCH_MODEL_REVIEWER]"
     ),
 ]
+FallbackModel = Annotated[
+    str | None,
+    typer.Option("--fallback-model", metavar="A,B", help="Models to go on with when one is down."),
+]
 MaxParallel = Annotated[
     int | None,
     typer.Option(

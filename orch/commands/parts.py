@@ -5,7 +5,7 @@ with the exit code that the process ends with.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -54,13 +54,13 @@ class Asked:
 
 
 def flags(
-    model: str | None, by_role: Mapping[str, str | None], limits: Mapping[str, str | float | None]
+    model: str | None, by_role: Mapping[str, str | None], others: Mapping[str, str | float | None]
 ) -> Flags:
-    """Return the settings that the command line gave; `limits` are those of `Flags`, by name."""
+    """Return the settings that the command line gave; `others` are those of `Flags`, by name."""
     return Flags(
         model=model,
         role_models={ev.Role(role): name for role, name in by_role.items() if name is not None},
-        **cast("dict[str, Any]", limits),
+        **cast("dict[str, Any]", others),
     )
 
 
@@ -74,8 +74,10 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
             demo_mode.refuse_foreign(folder.workspace)
         settings = config.load(asked.flags, folder.workspace)
         models = _models(settings, demo=demo)
+        fallback = _fallback(settings, settings.fallback_models, demo=demo)
         caps = limits.chosen(settings, Caps(), screen.say)
-        limits.check_prices(caps, models.values(), {}, limits.facts_of(settings, demo=demo))
+        asked_of = (*models.values(), *fallback)
+        limits.check_prices(caps, asked_of, {}, limits.facts_of(settings, demo=demo))
         started = ev.MissionStarted(
             goal=goes.goal,
             orch_version=version("orch"),
@@ -87,8 +89,9 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
             verify=settings.verify,
             baseline=settings.baseline,
             caps=caps,
+            fallback=tuple(str(ref) for ref in fallback),
         )
-        _mention(screen, settings, models)
+        _mention(screen, settings, asked_of)
         return launch.begin(_launch(folder, _new_id(folder), settings, screen, demo=demo), started)[1]
 
     return _run(asked, run)
@@ -106,18 +109,21 @@ def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
             return launch.closed(folder, chosen, state).model_copy(update={"exit_code": 0})
         settings = config.load(asked.flags, folder.workspace)
         models = _models_again(asked.flags, settings, state)
+        fallback = _fallback_again(asked.flags, settings, state)
         caps = limits.chosen(settings, state.caps, screen.say)
         facts = limits.facts_of(settings, demo=state.demo)
-        limits.check_prices(caps, models.values(), state.spending.by_model, facts)
+        asked_of = (*models.values(), *fallback)
+        limits.check_prices(caps, asked_of, state.spending.by_model, facts)
         resumed = ev.MissionResumed(
             orch_version=version("orch"),
             models={role: str(ref) for role, ref in models.items()},
             max_parallel=_slots(screen, settings),
             max_turns=settings.max_turns,
             caps=caps,
+            fallback=tuple(str(ref) for ref in fallback),
             reply=clean(reply) if reply else None,
         )
-        _mention(screen, settings, models)
+        _mention(screen, settings, asked_of)
         return launch.resume(_launch(folder, chosen, settings, screen, demo=state.demo), resumed)[1]
 
     return _run(asked, run)
@@ -200,6 +206,24 @@ def _models_again(flags: Flags, settings: Settings, state: MissionState) -> Mapp
     return {role: config.model_for(chosen, role) for role in ev.Role}
 
 
+def _fallback(settings: Settings, refs: Iterable[ModelRef], *, demo: bool) -> tuple[ModelRef, ...]:
+    """Return the models to go on with when one is down."""
+    if demo:
+        return ()
+    chosen = tuple(dict.fromkeys(refs))
+    for ref in chosen:
+        config.check_provider(settings, ref)
+    return chosen
+
+
+def _fallback_again(flags: Flags, settings: Settings, state: MissionState) -> tuple[ModelRef, ...]:
+    """Return what the command line says now, else what the mission was started with, else the settings'."""
+    refs: Iterable[ModelRef] = settings.fallback_models
+    if flags.fallback_models is None and state.fallback:
+        refs = (ModelRef.parse(name) for name in state.fallback)
+    return _fallback(settings, refs, demo=state.demo)
+
+
 def _offered(settings: Settings) -> tuple[str, ...]:
     tls = shared_tls(p.base_url for p in settings.providers.values())
 
@@ -212,9 +236,9 @@ def _offered(settings: Settings) -> tuple[str, ...]:
     return asyncio.run(ask())
 
 
-def _mention(screen: Screen, settings: Settings, models: Mapping[ev.Role, ModelRef]) -> None:
+def _mention(screen: Screen, settings: Settings, models: Iterable[ModelRef]) -> None:
     """Say once what is assumed of a model that nothing is known of."""
-    for ref in sorted({ref for ref in models.values() if ref != demo_mode.MODEL}, key=str):
+    for ref in sorted({ref for ref in models if ref != demo_mode.MODEL}, key=str):
         facts = catalog.facts(ref, settings.providers[ref.provider])
         if facts.assumed:
             screen.say(
@@ -239,7 +263,7 @@ def _launch(
 ) -> Launch:
     harden_self()
     tls = shared_tls(p.base_url for p in settings.providers.values())
-    patience = Limits(idle_s=settings.idle_timeout_s)
+    patience = Limits(idle_s=settings.idle_timeout_s, call_s=settings.turn_timeout_s)
     facts = limits.facts_of(settings, demo=demo)
 
     def provider(ref: ModelRef) -> Provider:

@@ -17,6 +17,7 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
     model_planner: options.PlannerModel = None,
     model_worker: options.WorkerModel = None,
     model_reviewer: options.ReviewerModel = None,
+    fallback_model: options.FallbackModel = None,
     max_parallel: options.MaxParallel = None,
     max_turns: options.MaxTurns = None,
     timeout: options.Timeout = None,
@@ -54,6 +55,7 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
                 "reviewer": model_reviewer,
             },
             {
+                "fallback_models": fallback_model,
                 "max_parallel": max_parallel,
                 "max_turns": max_turns,
                 "timeout": timeout,

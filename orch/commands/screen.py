@@ -19,7 +19,7 @@ from orch.errors import UsageError
 from orch.mission.caps import setting
 from orch.mission.events import Outcome
 from orch.mission.result import Result
-from orch.runtime.orchestrator import View
+from orch.runtime.recorder import View
 from orch.view import defuse
 from orch.view.lines import Lines
 from orch.view.outlet import Outlet

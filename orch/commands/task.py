@@ -25,6 +25,7 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
     model_planner: options.PlannerModel = None,
     model_worker: options.WorkerModel = None,
     model_reviewer: options.ReviewerModel = None,
+    fallback_model: options.FallbackModel = None,
     max_parallel: options.MaxParallel = None,
     max_turns: options.MaxTurns = None,
     timeout: options.Timeout = None,
@@ -66,6 +67,7 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
                 "reviewer": model_reviewer,
             },
             {
+                "fallback_models": fallback_model,
                 "max_parallel": max_parallel,
                 "max_turns": max_turns,
                 "timeout": timeout,

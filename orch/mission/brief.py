@@ -56,11 +56,21 @@ def worker_brief(state: MissionState, item: Item) -> str:
             "Another Worker had this item before you and did not get it approved. Its files are as it left "
             "them: read them first, and do not repeat what the issues say is wrong."
         )
+        if dead_end := _dead_end(state, item):
+            parts.append(dead_end)
     parts += _surroundings(state, item)
     parts.append(
         "Read before you write. When the item is done, stop calling tools and say in two lines what you did."
     )
     return "\n\n".join(parts)
+
+
+def _dead_end(state: MissionState, item: Item) -> str:
+    """Say why the Worker before did not finish, where it was not the review that stopped it."""
+    before = state.sessions.get(item.worker) if item.worker else None
+    if before is None or before.outcome is not SessionOutcome.FAILED or not before.reason:
+        return ""
+    return f"Its session ended without a result: {before.reason}. Take another way, in small steps."
 
 
 def reviewer_brief(state: MissionState, item: Item) -> str:

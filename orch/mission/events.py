@@ -63,6 +63,7 @@ class FinishReason(StrEnum):
     TOOL_CALLS = "tool_calls"  # it waits for results
     LENGTH = "length"  # it ran into its output limit
     REFUSED = "refused"  # the endpoint's filter or the model refused
+    DEGENERATE = "degenerate"  # it came apart, and orch stopped reading
 
 
 class MessageReason(StrEnum):
@@ -130,6 +131,21 @@ class VerificationPhase(StrEnum):
     SEAL = "seal"  # on the final tree
 
 
+class CompactionStage(StrEnum):
+    """What made a history fit."""
+
+    DROPPED = "dropped"  # old results of tools made way
+    SUMMARISED = "summarised"  # its model summed up the old turns
+    DIGESTED = "digested"  # the old turns went, and only what code can say of them is left
+
+
+class CompactionCause(StrEnum):
+    """Why a history had to be made to fit."""
+
+    FULL = "full"  # the next request would have filled the window
+    OVERFLOW = "overflow"  # the endpoint refused a request as too large
+
+
 class StagnationStage(StrEnum):
     """The ladder that a mission without progress climbs."""
 
@@ -192,6 +208,7 @@ class MissionStarted(Fact):
     verify: tuple[str, ...] = ()
     baseline: bool = True
     caps: Caps = Caps()
+    fallback: tuple[str, ...] = ()
     sandbox: Literal["none"] = "none"
 
 
@@ -204,6 +221,7 @@ class MissionResumed(Fact):
     max_parallel: int
     max_turns: int
     caps: Caps = Caps()
+    fallback: tuple[str, ...] = ()
     reply: str | None = None
 
 
@@ -434,7 +452,10 @@ class ToolCalled(Fact):
 
 
 class ToolFinished(Fact):
-    """What the tool told the model. `seen` are files whose content the session knows from now on."""
+    """What the tool told the model. `seen` are files whose content the session knows from now on.
+
+    `late`: the text also says that the session's time is over.
+    """
 
     type: Literal["tool.finished"] = "tool.finished"
     session: SessionId
@@ -444,6 +465,7 @@ class ToolFinished(Fact):
     text: str
     duration_s: float
     seen: dict[str, str | None] = Field(default_factory=dict)
+    late: bool = False
 
 
 class PermissionDenied(Fact):
@@ -598,6 +620,25 @@ class Retry(Fact):
     usage: Usage | None = None
 
 
+class ModelSwitched(Fact):
+    """The session goes on with `model`, and new ones of its role begin with it: `before` gave no answer."""
+
+    type: Literal["model.switched"] = "model.switched"
+    session: SessionId
+    role: Role
+    model: str
+    before: str
+    reason: str
+
+
+class ModelRestored(Fact):
+    """New sessions of the role begin with its own `model` again: it has had time to come back."""
+
+    type: Literal["model.restored"] = "model.restored"
+    role: Role
+    model: str
+
+
 class Budget(Fact):
     """Much of a cap is used (once a run, for each cap), or it is `reached`: the next call takes `needed`."""
 
@@ -610,10 +651,33 @@ class Budget(Fact):
 
 
 class Heal(Fact):
-    """Something broken was put right."""
+    """Something broken was put right; with `history` it is the session's: calls, results, ids, thoughts."""
 
     type: Literal["heal"] = "heal"
     text: str
+    history: bool = False
+
+
+class Compaction(Fact):
+    """The session's history was made to fit: its requests took `before_tokens`, and take `after_tokens`.
+
+    `dropped` are the calls whose results went. Or else all before the message `kept_from` went; behind the
+    brief stands `text` for it, of which `digest` is the part that code made. `seen` are files that it shows.
+    `usage` is what the summary cost, which closes the turn that was started for it.
+    """
+
+    type: Literal["compaction"] = "compaction"
+    session: SessionId
+    stage: CompactionStage
+    cause: CompactionCause
+    before_tokens: int
+    after_tokens: int
+    dropped: tuple[str, ...] = ()
+    kept_from: int = 0
+    text: str = ""
+    digest: str = ""
+    seen: dict[str, str | None] = Field(default_factory=dict)
+    usage: Usage | None = None
 
 
 class Stagnation(Fact):
@@ -669,8 +733,11 @@ Event = Annotated[
     | SealRequested
     | SealRefused
     | Retry
+    | ModelSwitched
+    | ModelRestored
     | Budget
     | Heal
+    | Compaction
     | Stagnation,
     Field(discriminator="type"),
 ]

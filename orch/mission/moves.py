@@ -76,6 +76,8 @@ SESSION_MOVES: Mapping[SessionStatus, Mapping[str, SessionStatus]] = {
         "turn.started": SessionStatus.RUNNING,
         "turn.finished": SessionStatus.RUNNING,
         "turn.failed": SessionStatus.RUNNING,
+        "model.switched": SessionStatus.RUNNING,
+        "compaction": SessionStatus.RUNNING,
         "tool.called": SessionStatus.RUNNING,
         "tool.finished": SessionStatus.RUNNING,
         "session.idle": SessionStatus.IDLE,

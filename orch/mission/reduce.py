@@ -22,6 +22,7 @@ from orch.mission import reduce_files as files
 from orch.mission import reduce_items as items
 from orch.mission import reduce_proof as proof
 from orch.mission import reduce_sessions as sessions
+from orch.mission import substitutes
 from orch.mission.evolve import evolve
 from orch.mission.moves import mission_status
 from orch.mission.quarantine import after_crash
@@ -79,6 +80,7 @@ def mission_started(state: MissionState, event: ev.MissionStarted) -> MissionSta
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
         caps=event.caps,
+        fallback=event.fallback,
         answer_only=event.answer_only,
         demo=event.demo,
         settings_verify=event.verify,
@@ -102,7 +104,9 @@ def mission_resumed(state: MissionState, event: ev.MissionResumed) -> MissionSta
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
         caps=event.caps,
-        sessions=interrupted,
+        fallback=event.fallback,
+        substitutes={},
+        sessions={sid: substitutes.with_own_model(s, event.models) for sid, s in interrupted.items()},
         spending=functools.reduce(sessions.lost, state.sessions.values(), state.spending),
         outcome=None,
         ending="",
@@ -244,8 +248,11 @@ CHANGES: Mapping[type[ev.Fact], Change] = dict(
         _row(ev.SealRequested, proof.seal_requested),
         _row(ev.SealRefused, proof.seal_refused),
         _row(ev.Retry, sessions.retried),
+        _row(ev.ModelSwitched, substitutes.model_switched),
+        _row(ev.ModelRestored, substitutes.model_restored),
         _row(ev.Budget, capped),
-        _row(ev.Heal, unchanged),
+        _row(ev.Heal, sessions.healed),
+        _row(ev.Compaction, sessions.compacted),
         _row(ev.Stagnation, stagnated),
     )
 )

@@ -5,6 +5,7 @@ excludes it (a message while a turn is open, a result of a call that nobody made
 """
 
 from orch.errors import IllegalTransition
+from orch.mission import compaction, repair, size
 from orch.mission import events as ev
 from orch.mission.evolve import evolve
 from orch.mission.moves import known_session, moved_item, session_move, with_item, with_session
@@ -13,7 +14,7 @@ from orch.mission.state import MissionState, Session, Spending, fingerprint, plu
 from orch.mission.transcript import ToolMessage, UserMessage
 
 _COUNTS_AFRESH = (ev.MessageReason.BRIEF, ev.MessageReason.WAKE, ev.MessageReason.REPLY)
-"""Messages that start the count of the turns since."""
+"""Messages that start the counts of the turns and the time since."""
 
 
 def session_started(state: MissionState, event: ev.SessionStarted) -> MissionState:
@@ -49,17 +50,19 @@ def message_sent(state: MissionState, event: ev.MessageSent) -> MissionState:
         session,
         status=status,
         last_activity=event.ts,
+        brief=session.brief or event.text,
         messages=(*session.messages, UserMessage(text=event.text)),
         doing="",
     )
     if event.reason is ev.MessageReason.RECOVERY:
         return with_session(state, session)
+    if event.reason in _COUNTS_AFRESH:
+        session = evolve(session, turns_since_wake=0, worked_s=0.0, late_at_s=None)
     nudge = event.reason is ev.MessageReason.NUDGE
     session = evolve(
         session,
         nudged=nudge,
         wrote=session.wrote and nudge,
-        turns_since_wake=0 if event.reason in _COUNTS_AFRESH else session.turns_since_wake,
         told_seq=event.seq,
     )
     return _told(with_session(state, session), session, event.reason)
@@ -141,10 +144,10 @@ def turn_failed(state: MissionState, event: ev.TurnFailed) -> MissionState:
     if not session.open_turn:
         raise IllegalTransition(f"a failed turn of session {event.session} that never started")
     session = evolve(session, status=status, last_activity=event.ts, open_turn=False, estimate=None, doing="")
-    return _paid_for_nothing(state, session, event.usage)
+    return _paid_beside(state, session, event.usage)
 
 
-def _paid_for_nothing(state: MissionState, session: Session, usage: ev.Usage | None) -> MissionState:
+def _paid_beside(state: MissionState, session: Session, usage: ev.Usage | None) -> MissionState:
     if usage is None:
         return with_session(state, session)
     spending = state.spending.with_turn(session.role, session.model, usage)
@@ -156,17 +159,21 @@ def turn_finished(state: MissionState, event: ev.TurnFinished) -> MissionState:
     session, status = session_move(state, event)
     if not session.open_turn:
         raise IllegalTransition(f"a finished turn of session {event.session} that never started")
+    counted_tokens = size.counted(event.message, event.usage)
     session = evolve(
         session,
         status=status,
         last_activity=event.ts,
         messages=(*session.messages, event.message),
+        counted_messages=len(session.messages) + 1 if counted_tokens else 0,
+        counted_tokens=counted_tokens,
         open_turn=False,
         estimate=None,
         open_calls=event.message.tool_calls,
         crashes=crashes_after_turn(session, event.message),
         turns=session.turns + 1,
         turns_since_wake=session.turns_since_wake + 1,
+        worked_s=session.worked_s + event.duration_s,
         usage=plus(session.usage, event.usage),
     )
     return evolve(
@@ -195,14 +202,67 @@ def tool_finished(state: MissionState, event: ev.ToolFinished) -> MissionState:
         raise IllegalTransition(
             f"a result of call {event.call_id} of session {event.session}, which is not open"
         )
+    worked_s = session.worked_s + event.duration_s
+    message = ToolMessage(call_id=event.call_id, text=event.text, failed=not event.ok)
     session = evolve(
         session,
         status=status,
         last_activity=event.ts,
-        messages=(*session.messages, ToolMessage(call_id=event.call_id, text=event.text)),
+        messages=(*session.messages, message),
         open_calls=left,
+        worked_s=worked_s,
+        late_at_s=worked_s if event.late else session.late_at_s,
         crashes=crashes_after_call(session, event.text),
         seen={**session.seen, **event.seen} if event.seen else session.seen,
+    )
+    return with_session(state, session)
+
+
+def compacted(state: MissionState, event: ev.Compaction) -> MissionState:
+    """Make the history shorter; a summary was asked for in a turn of its own, which is over."""
+    session, status = session_move(state, event)
+    if session.open_calls:
+        raise IllegalTransition(f"{event.type} in session {session.id} in the middle of its turn")
+    is_summary = event.stage is not ev.CompactionStage.DROPPED
+    kept = session.messages[event.kept_from :]
+    messages = (
+        compaction.with_summary(session.brief, event.text, kept)
+        if is_summary
+        else compaction.without_results(session.messages, event.dropped)
+    )
+    session = evolve(
+        session,
+        status=status,
+        last_activity=event.ts,
+        messages=messages,
+        counted_messages=len(messages),
+        counted_tokens=event.after_tokens,
+        digest=event.digest if is_summary else session.digest,
+        summarised_turn=session.turns if is_summary else session.summarised_turn,
+        overflowed_turn=session.turns
+        if event.cause is ev.CompactionCause.OVERFLOW
+        else session.overflowed_turn,
+        seen={**session.seen, **event.seen},
+        open_turn=False,
+        estimate=None,
+        doing="",
+    )
+    return _paid_beside(state, session, event.usage)
+
+
+def healed(state: MissionState, event: ev.Heal) -> MissionState:
+    """Put a broken history right, and leave its thoughts out: they cannot be altered."""
+    if not event.history:
+        return state
+    session = known_session(state, event)
+    _check_between_turns(session, event)
+    session = evolve(
+        session,
+        last_activity=event.ts,
+        messages=repair.without_thinking(repair.repair(session.messages)),
+        counted_messages=0,
+        counted_tokens=0,
+        repaired_turn=session.turns,
     )
     return with_session(state, session)
 
@@ -210,7 +270,7 @@ def tool_finished(state: MissionState, event: ev.ToolFinished) -> MissionState:
 def retried(state: MissionState, event: ev.Retry) -> MissionState:
     """Count the retry, and what the failed call may have cost."""
     session = evolve(known_session(state, event), last_activity=event.ts, doing=f"retry {event.attempt}")
-    return evolve(_paid_for_nothing(state, session, event.usage), num_retries=state.num_retries + 1)
+    return evolve(_paid_beside(state, session, event.usage), num_retries=state.num_retries + 1)
 
 
 def permission_denied(state: MissionState, event: ev.PermissionDenied) -> MissionState:

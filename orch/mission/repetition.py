@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orch.mission import stumbles
 from orch.mission.transcript import AssistantMessage, History, ToolCall, ToolMessage, UserMessage
 
 SAME = 3
@@ -66,7 +67,7 @@ class _Turn:
 def _outcome(call: ToolCall, text: str) -> str | None:
     if call.malformed is not None:
         return None
-    text = text.removesuffix(f"\n{NOTICE}")
+    text = stumbles.plain(text.removesuffix(f"\n{NOTICE}"))
     return _DURATION.sub("", _EVIDENCE.sub("", text)) if _EVIDENCE.match(text) else text
 
 

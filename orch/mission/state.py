@@ -119,7 +119,13 @@ class Session:
     """One conversation. `open_calls` are called and not finished; `seen` is what it knows of files.
 
     `estimate` is what the open turn costs if nothing more is heard of it. `step_seq` is when its turn, or a
-    call of it, was last begun or taken up again; `crashes` are the runs in a row that ended in it.
+    call of it, was last begun or taken up again; `crashes` are the runs in a row that ended in it. `worked_s`
+    is the time of its answers and tools since its brief (the Commander's: since its last wake), `late_at_s`
+    how much that was when it was told that its time is over.
+
+    The first `counted_messages` of its history take `counted_tokens` in a request, all that stands before
+    them included; 0 where nobody counted. `digest` says what was done in turns that went. Its history was
+    summarised, refused as too large and repaired last when it had taken so many turns as the names say.
     """
 
     id: SessionId
@@ -130,7 +136,14 @@ class Session:
     started_seq: int
     item: ItemId | None = None
     status: SessionStatus = SessionStatus.RUNNING
+    brief: str = ""
     messages: History = ()
+    counted_messages: int = 0
+    counted_tokens: int = 0
+    digest: str = ""
+    summarised_turn: int | None = None
+    overflowed_turn: int | None = None
+    repaired_turn: int | None = None
     open_turn: bool = False
     estimate: Usage | None = None
     open_calls: tuple[ToolCall, ...] = ()
@@ -138,6 +151,8 @@ class Session:
     crashes: int = 0
     turns: int = 0
     turns_since_wake: int = 0
+    worked_s: float = 0.0
+    late_at_s: float | None = None
     nudged: bool = False
     wrote: bool = False
     seen: Mapping[str, str | None] = field(default_factory=dict)
@@ -231,7 +246,8 @@ class MissionState:
 
     `reply` is a person's answer that the Commander was not told yet, `run_seq` the event that began this run.
     `exhausted` is the cap that ended a run, until another turn was paid; `culprit` the session in which a bug
-    of orch came up that ended the run.
+    of orch came up that ended the run. `fallback` are the models to go on with when one is down, in order;
+    `substitutes` are those that roles use now in place of their own.
     """
 
     mission: MissionId = NO_MISSION
@@ -240,6 +256,8 @@ class MissionState:
     max_parallel: int = 1
     max_turns: int = 1
     caps: Caps = field(default_factory=Caps)
+    fallback: tuple[str, ...] = ()
+    substitutes: Mapping[Role, str] = field(default_factory=dict)
     exhausted: Budget | None = None
     answer_only: bool = False
     demo: bool = False
@@ -371,11 +389,10 @@ def distinct(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def fingerprint(state: MissionState) -> str:
-    """What moves when a mission makes progress: items open and completed, open issues, the tree.
+    """What moves when a mission makes progress: open items, open issues, the tree.
 
-    Failed items do not count: a list that only grows by failures has not moved.
+    Settled items do not count: what is only asked for and approved again and again has not moved.
     """
-    alive = OPEN | {ItemStatus.COMPLETED}
-    items = "\n".join(f"{i.spec.id} {i.status}" for i in state.items.values() if i.status in alive)
+    items = "\n".join(f"{i.spec.id} {i.status}" for i in open_items(state))
     issues = "\n".join(f"{i.item} {i.path} {i.command} {i.text}" for i in open_issues(state))
     return hashlib.sha256(f"{items}\0{issues}\0{known_tree(state)}".encode()).hexdigest()[:16]

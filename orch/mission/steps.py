@@ -7,6 +7,7 @@ numbers them on (`orch.mission.dispatch`).
 from dataclasses import dataclass
 
 from orch.mission import events as ev
+from orch.mission import substitutes
 from orch.mission.state import MissionState, Session
 
 
@@ -37,8 +38,8 @@ def start(
     state: MissionState, role: ev.Role, title: str, text: str, item: ev.ItemId | None = None
 ) -> list[ev.Event]:
     """Start a session with its first message."""
-    session = session_id(len(state.sessions))
+    session, model = session_id(len(state.sessions)), substitutes.present(state, role)
     return [
-        ev.SessionStarted(session=session, item=item, role=role, model=state.models[role], title=title),
+        ev.SessionStarted(session=session, item=item, role=role, model=model, title=title),
         ev.MessageSent(session=session, item=item, reason=ev.MessageReason.BRIEF, text=text),
     ]

@@ -92,11 +92,12 @@ class AssistantMessage(Frozen):
 
 
 class ToolMessage(Frozen):
-    """The result of one call."""
+    """The result of one call; `failed` if it did not do what it was asked."""
 
     role: Literal["tool"] = "tool"
     call_id: str
     text: str
+    failed: bool = False
 
 
 Message = Annotated[UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]

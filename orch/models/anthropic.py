@@ -2,8 +2,7 @@
 
 The wire (`orch.models.anthropic_wire`) is that of the Anthropic API reference, "Messages"; the headers are
 those of "API overview" there. The address is written as for Anthropic's own clients, without `/v1`; one that
-ends in it is understood too. A request with thinking blocks that is refused is asked once more without them:
-no history may become one that is refused for ever.
+ends in it is understood too.
 """
 
 import httpx
@@ -11,9 +10,8 @@ import httpx
 from orch.config import Provider
 from orch.models import client
 from orch.models.anthropic_wire import Answer, RequestBody
-from orch.models.client import MAX_OUTPUT_TOKENS, Address, WireModel
+from orch.models.client import Address, WireModel
 from orch.models.interface import Ask
-from orch.models.refusals import ErrorBody
 
 VERSION = "2023-06-01"  # compatible servers know it; nothing of what 2026-10-21 changes is sent or read here
 DEFAULT_OUTPUT_TOKENS = 8_192  # the limit must be named; every model since 2024 can write as much
@@ -53,8 +51,5 @@ class AnthropicModel(WireModel):
         budget = self._facts.thinking if isinstance(self._facts.thinking, int) else 0
         known = self._facts.output_tokens
         if known is None:
-            return DEFAULT_OUTPUT_TOKENS + budget
-        return min(known, MAX_OUTPUT_TOKENS + budget)
-
-    def _meets(self, error: ErrorBody) -> bool:  # noqa: ARG002 - the cause has no name of its own
-        return self._body.forget_thinking()
+            return self._answer_tokens(DEFAULT_OUTPUT_TOKENS) + budget
+        return min(known, self._answer_tokens(known) + budget)

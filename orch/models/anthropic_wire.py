@@ -60,7 +60,6 @@ class RequestBody(wire.RequestBody):
         self._tools: Sequence[ToolSpec] = ()
         self._fixed_json = b""
         self._prefixes = [hashlib.sha256()]  # before each message, and behind the last one
-        self._refused: set[ThinkingBlock] = set()
 
     @property
     def prefix(self) -> str:
@@ -83,13 +82,6 @@ class RequestBody(wire.RequestBody):
             self._thinking_json(),
             b',"stream":true}',
         )
-
-    def forget_thinking(self) -> bool:
-        """Leave out all thinking blocks so far from now on; say whether there were any."""
-        blocks = {block for message in self._messages for block in _thinking(message)} - self._refused
-        self._refused |= blocks
-        self._cut(0)
-        return bool(blocks)
 
     def _write_fixed(self, ask: Ask) -> None:
         if ask.system == self._system and (ask.tools is self._tools or ask.tools == self._tools):
@@ -133,9 +125,7 @@ class RequestBody(wire.RequestBody):
         return tuple(
             block
             for block in blocks
-            if block.origin == self.origin
-            and (any_prefix or block.prefix == prefix)
-            and block not in self._refused
+            if block.origin == self.origin and (any_prefix or block.prefix == prefix)
         )
 
     def _points(self) -> list[int]:
@@ -281,8 +271,7 @@ class Answer(wire.Answer):
             reader(self, event)
         return None
 
-    def reason(self) -> FinishReason:
-        """Return why the turn ended, in agreement with what came."""
+    def _reason(self) -> FinishReason:
         usual = FinishReason.TOOL_CALLS if self._calls else FinishReason.STOP
         return _REASONS.get(self.finish or "", usual)
 
@@ -290,7 +279,7 @@ class Answer(wire.Answer):
         """Return the turn, cleaned, its thinking with it; `taken` are the call ids of the history."""
         message = super().message(taken, history_messages)
         whole = [thought for thought in self._thoughts if thought.is_whole]
-        if not whole or self.reason() is FinishReason.REFUSED:
+        if not whole or self.reason() in (FinishReason.REFUSED, FinishReason.DEGENERATE):
             return message
         return message.model_copy(update={"thinking": tuple(map(self._kept, whole))})
 
@@ -374,8 +363,9 @@ class Answer(wire.Answer):
         block = self._noted(event.get("index"))
         if isinstance(block, _Thought):
             block.add(delta)
+            self._thought.hear(text_of(delta.get("thinking")))
         elif block is not None and delta.get("type") == "input_json_delta":
-            block.add(text_of(delta.get("partial_json")))
+            self._add_arguments(block, text_of(delta.get("partial_json")))
 
     def _end(self, index: object) -> None:
         block = self._noted(index)

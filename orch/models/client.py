@@ -6,7 +6,7 @@ grows with the square of the sessions. What is shared is the `SSLContext`, the d
 what it says, and how its answer is read, is the business of the wire: `orch.models.openai` and
 `orch.models.anthropic`. Limits count data events, not bytes: a stream of comments is as silent as no stream.
 Once the model has ended its turn, the rest (usage, end mark, end of stream) gets a few seconds, and whatever
-happens then, the answer stands.
+happens then, the answer stands. One that comes apart while it streams is read no further.
 
 An `ask` is asked again here in two cases alone, both free: a kept connection turned out to be closed before
 a byte came back (llama.cpp closes after every stream although it announces keep-alive), and a refusal that
@@ -35,6 +35,7 @@ from orch.errors import (
     ServerFailed,
     UnknownModel,
 )
+from orch.mission.compaction import Window
 from orch.models.interface import Ask, Reply
 from orch.models.patience import Limits, Patience
 from orch.models.rates import exhausted_s
@@ -124,6 +125,11 @@ class WireModel(ABC):
     def _written(self, ask: Ask) -> bytes:
         """Return the body of the request."""
 
+    def _answer_tokens(self, limit_tokens: int) -> int:
+        """Return how long an answer is asked for, which the window has to hold too."""
+        window = Window(self._facts.context_tokens, limit_tokens)
+        return min(window.answer_tokens, MAX_OUTPUT_TOKENS)
+
     def _meets(self, error: ErrorBody) -> bool:  # noqa: ARG002 - for those that know a way
         """Say whether the next body will be another one because of `error`; at most once for each cause."""
         return False
@@ -174,6 +180,8 @@ class WireModel(ABC):
             events = reader.feed(chunk)
             if events and self._take(answer, events):
                 patience.wait_for(TAIL_LIMIT_S if answer.complete else self._limits.idle_s)
+            if answer.defect is not None:
+                return  # the connection is closed in the middle of it: no more of it is paid
         self._take(answer, reader.end())
         if not answer.complete:
             if reader.strayed:

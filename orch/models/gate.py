@@ -8,8 +8,9 @@ before the last refusal tells nothing new, and narrows or widens nothing. An ans
 left of a rate closes the gate until that rate is reset, before a refusal has to.
 
 A refusal is no failure of the provider: it is waited out. Only an endpoint that asks for more than
-`PATIENCE_S`, or has refused everything for that long, is called unavailable. What other processes of the
-user have learnt is `Memory`'s business (`orch.models.gate_memory`).
+`PATIENCE_S`, or has refused everything for that long, is called unavailable. A key that is refused is refused
+for all: nobody passes any more, so that an endpoint is not asked by fifty what it has told one. What other
+processes of the user have learnt is `Memory`'s business (`orch.models.gate_memory`).
 """
 
 import asyncio
@@ -17,10 +18,11 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from orch.config import Provider
-from orch.errors import ProviderUnavailable, RateLimited
+from orch.errors import AuthRefused, ProviderUnavailable, RateLimited
 from orch.models.interface import Reply
 
 FIRST_WAIT_S = 1.0
@@ -32,6 +34,8 @@ PACE_S = 0.05
 """Between two calls through a gate that was narrowed: a crowd that waited must not arrive as one."""
 PATIENCE_S = 900.0
 """Being refused for longer than this is being unavailable."""
+NOTED_S = 5.0
+"""A wait that no refusal tells of is worth a line from here on."""
 RECALL_S = 1.0
 """How often it is looked what other processes have learnt."""
 
@@ -67,13 +71,21 @@ class Alone:
         """Forget it."""
 
 
+def _unheard(_wait_s: float, _why: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(slots=True, eq=False)
 class Gate:
-    """One gate; `widest` calls at once at most. Belongs to one event loop."""
+    """One gate; `widest` calls at once at most. Belongs to one event loop.
+
+    `notice` hears of long waits that no refusal tells of.
+    """
 
     widest: int
     memory: Memory = field(default_factory=Alone)
     first_wait_s: float = FIRST_WAIT_S
+    notice: Callable[[float, str], None] = _unheard
     limit: int = field(init=False)
     _in_flight: int = 0
     _probes: int = 0
@@ -83,6 +95,7 @@ class Gate:
     _opens_at: float = 0.0
     _paced_to: float = 0.0
     _recall_at: float = 0.0
+    _locked: str = ""
     _head: asyncio.Lock = field(default_factory=asyncio.Lock)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -98,6 +111,7 @@ class Gate:
 
         Raises:
             ProviderUnavailable: The endpoint refuses for longer than can be waited for.
+            AuthRefused: It has refused the key, here or before.
             ModelError: Whatever else `ask` raises; that is not this gate's business.
         """
         while True:
@@ -108,6 +122,9 @@ class Gate:
                 wait_s = self._refused(epoch, refusal)
                 await self.memory.note(Known(wait_s, self.limit))
                 await refused(refusal, wait_s)
+            except AuthRefused as refusal:
+                self._locked = str(refusal)
+                raise
             else:
                 self._answered(epoch, reply)
                 return reply
@@ -124,6 +141,8 @@ class Gate:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._moved.wait()
+            if self._locked:
+                raise AuthRefused(self._locked)
             self._in_flight += 1
             self._probes += self._is_probing
             if self.limit < self.widest:
@@ -131,7 +150,9 @@ class Gate:
             return self._epoch
 
     async def _wait_s(self) -> float | None:
-        """Return how long the next caller has to wait before it looks again; `None` if it may pass."""
+        """Return how long the next caller has to wait before it looks again; `None` if it need not."""
+        if self._locked:
+            return None
         if _now() >= self._recall_at:
             self._recall_at = _now() + RECALL_S
             self._learn(await self.memory.recall())
@@ -155,7 +176,9 @@ class Gate:
     # ---- what is learnt
 
     def _learn(self, known: Known) -> None:
-        self._opens_at = max(self._opens_at, _now() + known.wait_s) if known.wait_s > 0 else self._opens_at
+        if known.wait_s > 0:
+            self._say(known.wait_s, "another orch was asked to wait")
+            self._opens_at = max(self._opens_at, _now() + known.wait_s)
         if known.limit is not None and self._epoch == 0 and self._in_flight == 0:
             self.limit = max(1, min(self.widest, known.limit))
 
@@ -165,7 +188,13 @@ class Gate:
             self._refused_since = None
             self.limit = min(self.widest, self.limit + 1)
         if reply.pause_s > 0:
+            self._say(reply.pause_s, "nothing is left of a rate")
             self._close(reply.pause_s)
+
+    def _say(self, wait_s: float, why: str) -> None:
+        """Say that the gate closes, unless it is closed or that is soon over."""
+        if wait_s >= NOTED_S and _now() >= self._opens_at:
+            self.notice(wait_s, why)
 
     def _refused(self, epoch: int, refusal: RateLimited) -> float:
         """Close and narrow the gate; return for how long."""
@@ -192,8 +221,15 @@ class Gate:
 class Gates:
     """The gates of one run: one for each address and key, however many names a provider has."""
 
-    def __init__(self, widest: int, first_wait_s: float, memory: Callable[[Provider], Memory]) -> None:
+    def __init__(
+        self,
+        widest: int,
+        first_wait_s: float,
+        memory: Callable[[Provider], Memory],
+        notice: Callable[[str], None],
+    ) -> None:
         self._widest = widest
+        self._notice = notice
         self._first_wait_s = first_wait_s
         self._memory = memory
         self._gates: dict[tuple[str, str], Gate] = {}
@@ -202,8 +238,12 @@ class Gates:
         """Return the gate before `provider`."""
         place = (provider.base_url, provider.api_key.reveal() if provider.api_key else "")
         if place not in self._gates:
-            self._gates[place] = Gate(self._widest, self._memory(provider), self._first_wait_s)
+            notice = partial(self._say, provider.name)
+            self._gates[place] = Gate(self._widest, self._memory(provider), self._first_wait_s, notice)
         return self._gates[place]
+
+    def _say(self, provider: str, wait_s: float, why: str) -> None:
+        self._notice(f"{provider} is not asked for {wait_s:.0f}s: {why}")
 
 
 def _now() -> float:

@@ -8,7 +8,7 @@ import httpx
 
 from orch.config import Provider
 from orch.models import client
-from orch.models.client import MAX_OUTPUT_TOKENS, Address, WireModel
+from orch.models.client import Address, WireModel
 from orch.models.interface import Ask
 from orch.models.openai_wire import Answer, RequestBody
 from orch.models.refusals import ErrorBody
@@ -41,7 +41,7 @@ class OpenAIModel(WireModel):
 
     def _written(self, ask: Ask) -> bytes:
         tokens = self._facts.output_tokens
-        cap = {} if tokens is None else {self._limit_name: min(tokens, MAX_OUTPUT_TOKENS)}
+        cap = {} if tokens is None else {self._limit_name: self._answer_tokens(tokens)}
         return self._body.build(ask, cap)
 
     def _meets(self, error: ErrorBody) -> bool:

@@ -86,7 +86,7 @@ def _message(message: AnyMessage) -> dict[str, object]:
 
 
 class Answer(wire.Answer):
-    """One completion, added up from its chunks; reasoning is read over: it is no part of the conversation."""
+    """One completion, added up from its chunks; reasoning is no part of the conversation, only judged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,8 +112,8 @@ class Answer(wire.Answer):
             self._add_choice(choices[0])
         return None
 
-    def reason(self) -> FinishReason:
-        """Return why the turn ended; servers that say `stop` next to tool calls mean `tool_calls`."""
+    def _reason(self) -> FinishReason:
+        """Return why the model ended its turn; `stop` next to tool calls means `tool_calls`."""
         if self._refusal or self.finish == "content_filter":
             return FinishReason.REFUSED
         if self.finish == "length":
@@ -140,6 +140,9 @@ class Answer(wire.Answer):
             content = delta.get("content")
             if content:
                 self._add_content(content)
+            thought = delta.get("reasoning_content") or delta.get("reasoning")  # DeepSeek, vLLM; OpenRouter
+            if isinstance(thought, str):
+                self._thought.hear(thought)
             if delta.get("refusal"):
                 self._refusal.append(str(delta["refusal"]))
             pieces = delta.get("tool_calls")
@@ -165,7 +168,7 @@ class Answer(wire.Answer):
         call = self._call_of(piece.get("index"), call_id, name, text)
         call.id = call.id or call_id
         call.name = call.name or name
-        call.add(text)
+        self._add_arguments(call, text)
 
     def _call_of(self, index: object, call_id: str, name: str, text: str) -> RawCall:
         """Return the call that a piece belongs to; an index may be missing, or be the same for all calls."""

@@ -11,19 +11,21 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import from_json
 
 from orch.config import ModelFacts
 from orch.errors import BadStream
+from orch.mission.degeneration import LEAST_CHARS, WINDOW_CHARS, degeneration
 from orch.mission.events import FinishReason, Usage
 from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage, clean
 from orch.models.calls import MAX_ARGUMENTS_CHARS, MAX_KEPT_CALLS, RawCall, tidy
 
 MAX_LINE_BYTES = 10 * 1024 * 1024  # no event of any server comes near; more is no stream
 MAX_TEXT_CHARS = 1_000_000  # of an answer; what comes after is dropped
+KEPT_CHARS = 1_000  # of a text that came apart: what stands behind its beginning would only mislead
 CHARS_PER_TOKEN = 4  # the rule of thumb for a usage that the endpoint did not report
 MAX_COUNT = 10**12  # of tokens; a larger number was not counted by anybody
 CACHE_WRITE_SURCHARGE = 0.25  # on the input price, for tokens written to a cache of five minutes (Anthropic)
@@ -150,11 +152,34 @@ class Counts:
     written: int = 0
 
 
+class Coherence:
+    """Whether what streams in still says something: `defect` is what is wrong with it, `chars` its length.
+
+    A piece costs next to nothing; only every `LEAST_CHARS` characters the newest are judged.
+    """
+
+    def __init__(self) -> None:
+        self.chars = 0
+        self.defect: str | None = None
+        self._newest: list[str] = []
+        self._judged_chars = 0
+
+    def hear(self, piece: str) -> None:
+        """Take note of a piece of the text."""
+        self.chars += len(piece)
+        self._newest.append(piece)
+        if self.chars - self._judged_chars >= LEAST_CHARS and self.defect is None:
+            newest = "".join(self._newest)[-WINDOW_CHARS:]
+            self._judged_chars = self.chars
+            self._newest = [newest]
+            self.defect = degeneration(newest)
+
+
 class Answer(ABC):
     """One turn of a model, added up from its events; a complete answer is one event.
 
     Of more than `MAX_KEPT_CALLS` tool calls the first are kept and the text says how many were dropped. An
-    answer that was refused has no calls.
+    answer that was refused has no calls, nor has one that came apart, whose end is worth nothing.
     """
 
     def __init__(self) -> None:
@@ -163,13 +188,23 @@ class Answer(ABC):
         self.events = 0  # that were more than a sign of life
         self._text: list[str] = []
         self._text_chars = 0
+        self._said = Coherence()
+        self._thought = Coherence()
+        self._blank_chars = 0  # at the end of the arguments so far
         self._calls: list[RawCall] = []
         self._dropped = 0
 
     @property
     def complete(self) -> bool:
-        """Whether the model has ended its turn; usage may still come."""
-        return self.done or self.finish is not None
+        """Whether the model has ended its turn, or has to be ended; usage may still come."""
+        return self.done or self.finish is not None or self.defect is not None
+
+    @property
+    def defect(self) -> str | None:
+        """How the answer came apart; `None` if it did not. What arguments say is judged by nobody."""
+        if self._blank_chars > WINDOW_CHARS:
+            return "a call's arguments are nothing but blanks"
+        return self._said.defect or self._thought.defect
 
     @abstractmethod
     def feed(self, data: bytes) -> object:
@@ -179,9 +214,13 @@ class Answer(ABC):
             BadStream: The data is no event of this wire.
         """
 
-    @abstractmethod
     def reason(self) -> FinishReason:
         """Return why the turn ended, in agreement with what came."""
+        return FinishReason.DEGENERATE if self.defect is not None else self._reason()
+
+    @abstractmethod
+    def _reason(self) -> FinishReason:
+        """Return why the model ended its turn."""
 
     @abstractmethod
     def _counts(self) -> Counts | None:
@@ -191,6 +230,8 @@ class Answer(ABC):
         """Return the turn, cleaned; `taken` are the call ids of the history."""
         reason = self.reason()
         text = clean("".join(self._text))[:MAX_TEXT_CHARS]
+        if reason is FinishReason.DEGENERATE:
+            return AssistantMessage(text=f"{text[:KEPT_CHARS]}\n[cut here: {self.defect}]".lstrip())
         if reason is FinishReason.REFUSED:
             return AssistantMessage(text=text)
         calls = tidy(self._calls, taken, history_messages, cut=reason is FinishReason.LENGTH)
@@ -200,11 +241,17 @@ class Answer(ABC):
         return AssistantMessage(text=text, tool_calls=calls)
 
     def usage(self, request_bytes: int, facts: ModelFacts) -> Usage:
-        """Return what the endpoint counted, else an estimate from the sizes of request and answer."""
+        """Return what the endpoint counted, else an estimate from the sizes of request and answer.
+
+        What was cut off is counted by its size, where the endpoint had not come to count it.
+        """
         counts = self._counts()
+        sent = self._text_chars + sum(call.size_chars for call in self._calls)
         if counts is None:
-            sent = self._text_chars + sum(call.size_chars for call in self._calls)
             counts = Counts(request_bytes // CHARS_PER_TOKEN, sent // CHARS_PER_TOKEN)
+        if self.defect is not None:
+            sent += self._thought.chars
+            counts = replace(counts, output=max(counts.output, sent // CHARS_PER_TOKEN))
         return Usage(
             input_tokens=counts.input,
             output_tokens=counts.output,
@@ -216,6 +263,11 @@ class Answer(ABC):
         if self._text_chars < MAX_TEXT_CHARS:
             self._text.append(text)
         self._text_chars += len(text)
+        self._said.hear(text)
+
+    def _add_arguments(self, call: RawCall, piece: str) -> None:
+        call.add(piece)
+        self._blank_chars = self._blank_chars + len(piece) if piece.isspace() else 0
 
     def _add_call(self, call: RawCall) -> None:
         if len(self._calls) < MAX_KEPT_CALLS:

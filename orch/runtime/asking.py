@@ -1,4 +1,4 @@
-"""How a session gets one answer: within the budget, through its provider's gate, again after what is worth it.
+"""How a session gets one answer: within the budget, through the gate, again after what is worth it.
 
 A try that was refused for its rate is the gate's business: it is waited out, and made again as often as it
 takes. Another failure that may pass is tried again a few times (`orch.runtime.recovery` says which). Every
@@ -7,6 +7,7 @@ raised; what that means for the session and the run is their business.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +42,7 @@ class Voice:
     gate: Gate
     facts: ModelFacts = field(default_factory=ModelFacts)
     budget: Budget = field(default_factory=Budget)
+    session_timeout_s: float = math.inf
 
     def tools(self) -> tuple[ToolSpec, ...]:
         """Return the granted tools, always in the same order: the prefix stays the same bytes."""

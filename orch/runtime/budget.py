@@ -20,11 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from orch.config import ModelFacts, ModelRef
-from orch.mission import caps
+from orch.mission import caps, size
 from orch.mission import events as ev
 from orch.mission.caps import Amount, Cap, Caps
-from orch.mission.state import NOTHING_SPENT, Spending, plus
-from orch.mission.transcript import AssistantMessage, History, Message
+from orch.mission.state import NOTHING_SPENT, Session, Spending, plus
 from orch.models.interface import ToolSpec
 from orch.models.wire import Counts, cost_usd
 from orch.tools.desk import SessionOver
@@ -33,8 +32,6 @@ MUCH = 0.8
 """The part of a cap from which on it is said that much of it is used."""
 LEAST_OUTPUT_TOKENS = 500
 """What an answer is taken to cost at least, before it is known."""
-BYTES_PER_TOKEN = 3
-"""Of what no endpoint has counted yet; four is usual, so this errs on the side of the cap."""
 _SLACK_USD = 1e-9
 """Sums of dollars are not exact."""
 _SPENDABLE = (Cap.TOKENS, Cap.USD)
@@ -58,6 +55,10 @@ class Budget:
     _waiting: dict["Call", asyncio.Future[bool]] = field(default_factory=dict)
     _said: set[Cap] = field(default_factory=set)
     _closed: bool = False
+
+    def open(self, caps: Caps, spent: ev.Usage) -> None:
+        """Begin with what a mission may spend and what it has spent; nothing is held yet."""
+        self.caps, self.spent = caps, spent
 
     def call(self, estimate: ev.Usage) -> "Call":
         """Return the right to a turn's calls, to be entered."""
@@ -229,17 +230,11 @@ def used_up(budget: Budget, exhausted: ev.Budget | None) -> ev.Budget | None:
 
 
 class Forecast:
-    """What the next call of one session will cost: what the last one took in, and what was said since.
-
-    Until an endpoint has counted, all of the conversation is estimated by its size.
-    """
+    """What the next call of one session will cost: the size of its request, and the longest answer so far."""
 
     def __init__(self, facts: ModelFacts) -> None:
         self._facts = facts
         self._fixed_tokens: int | None = None
-        self._counted_tokens = 0
-        self._counted = 0  # messages, of which this is the last:
-        self._last: Message | None = None
         self._largest_tokens = LEAST_OUTPUT_TOKENS
 
     @property
@@ -247,27 +242,28 @@ class Forecast:
         """Whether it is known what each call begins with."""
         return self._fixed_tokens is not None
 
+    @property
+    def fixed_tokens(self) -> int:
+        """What each call begins with, estimated."""
+        return self._fixed_tokens or 0
+
     def open(self, system: str, tools: Iterable[ToolSpec]) -> None:
         """Note what each call begins with."""
         texts = (
             part for tool in tools for part in (tool.name, tool.description, json.dumps(tool.parameters))
         )
-        self._fixed_tokens = _size((system, *texts)) // BYTES_PER_TOKEN
+        self._fixed_tokens = size.tokens_in((system, *texts))
 
-    def next(self, history: History, said: Iterable[str]) -> ev.Usage:
-        """Return what the next call may cost, if it tells the model `history` and what was `said` besides."""
-        known = self._counted
-        if known and len(history) >= known and history[known - 1] is self._last:
-            tokens, new = self._counted_tokens, history[known:]
-        else:
-            tokens, new = self._fixed_tokens or 0, history
-        tokens += _size((*(text for message in new for text in _texts(message)), *said)) // BYTES_PER_TOKEN
-        return priced(Counts(tokens, self._largest_tokens), self._facts)
+    def tokens(self, session: Session, said: Iterable[str]) -> int:
+        """Return the size of the next request, if it tells the model what was `said` besides."""
+        return size.request_tokens(session, said, self.fixed_tokens)
 
-    def learn(self, history: History, answer: int, usage: ev.Usage) -> None:
-        """Note what a call cost: with it, `history` is counted up to its answer, which has that index."""
-        self._counted, self._last = answer + 1, history[answer]
-        self._counted_tokens = _tokens(usage)
+    def next(self, session: Session, said: Iterable[str]) -> ev.Usage:
+        """Return what the next call may cost."""
+        return priced(Counts(self.tokens(session, said), self._largest_tokens), self._facts)
+
+    def learn(self, usage: ev.Usage) -> None:
+        """Note what a call cost."""
         self._largest_tokens = max(self._largest_tokens, usage.output_tokens)
 
 
@@ -279,14 +275,3 @@ def priced(counts: Counts, facts: ModelFacts) -> ev.Usage:
         cached_tokens=counts.cached,
         cost_usd=cost_usd(counts, facts),
     )
-
-
-def _texts(message: Message) -> tuple[str, ...]:
-    if not isinstance(message, AssistantMessage):
-        return (message.text,)
-    thoughts = (block.json_text for block in message.thinking)
-    return (message.text, *(call.name + call.arguments for call in message.tool_calls), *thoughts)
-
-
-def _size(texts: Iterable[str]) -> int:
-    return sum(len(text.encode(errors="replace")) for text in texts)

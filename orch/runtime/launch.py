@@ -27,8 +27,10 @@ from orch.models.gate import Alone, Gates, Memory
 from orch.models.interface import Model
 from orch.runtime import shutdown, watchdog
 from orch.runtime.asking import Voice
-from orch.runtime.budget import Budget, failure, spent, used_up
-from orch.runtime.orchestrator import Orchestrator, View
+from orch.runtime.budget import failure, spent, used_up
+from orch.runtime.failures import COOL_DOWN_S
+from orch.runtime.orchestrator import Orchestrator
+from orch.runtime.recorder import Recorder, View
 from orch.runtime.session import Conversation
 from orch.runtime.survey import resume_line
 from orch.store import board
@@ -45,7 +47,7 @@ from orch.tools.process_table import end_survivors
 from orch.tools.processes import Processes
 
 RETRY_BASE_S = 1.0
-"""The first wait after a failed call; doubled with each try."""
+"""The first wait after a failed call, unless the launch says otherwise."""
 
 
 class Connect(Protocol):
@@ -71,6 +73,8 @@ class Launch:
     """What a run needs to be told. `began_s` is when it began, on the clock of `time.monotonic`.
 
     `provider` says who answers for a model, `memory` what the user's processes know of a provider.
+    `retry_base_s` is the first wait after a failed or refused call, doubled with each one in a row,
+    `cool_down_s` the time that a role's own model gets to come back.
     """
 
     folder: Folder
@@ -82,6 +86,8 @@ class Launch:
     notice: Callable[[str], None]
     facts: Callable[[ModelRef], ModelFacts] = unknown_facts
     memory: Callable[[Provider], Memory] = no_memory
+    retry_base_s: float = RETRY_BASE_S
+    cool_down_s: float = COOL_DOWN_S
     began_s: float = field(default_factory=time.monotonic)
 
 
@@ -127,9 +133,9 @@ def _reopened(state: MissionState) -> tuple[ev.Event, ...]:
 async def _admit(launch: Launch, orchestrator: Orchestrator) -> None:
     """Give the run its budget; where a cap is used up already, that is its end."""
     state = orchestrator.state
-    orchestrator.budget = Budget(state.caps, spent(state.spending, launch.facts))
+    orchestrator.budget.open(state.caps, spent(state.spending, launch.facts))
     fact = used_up(orchestrator.budget, state.exhausted)
-    await orchestrator.record(*((fact, failure(fact)) if fact is not None else _reopened(state)))
+    await orchestrator.recorder.record(*((fact, failure(fact)) if fact is not None else _reopened(state)))
 
 
 def _run(
@@ -177,10 +183,10 @@ async def _live(
     orchestrator = _orchestrator(launch, journal, state, leases, processes, views)
     async with AsyncExitStack() as stack:
         stack.callback(leases.close)
-        stack.enter_context(shutdown.heeded(orchestrator.stop, launch.notice))
+        stack.enter_context(shutdown.heeded(orchestrator.ending.stop, launch.notice))
         await stack.enter_async_context(processes)
         try:
-            await orchestrator.record(*first)
+            await orchestrator.recorder.record(*first)
             await _admit(launch, orchestrator)
             await _attended(orchestrator, views)
             ended = orchestrator.state
@@ -213,9 +219,9 @@ async def _attended(orchestrator: Orchestrator, views: "_Views") -> None:
 async def _cut_off(orchestrator: Orchestrator, text: str) -> MissionState:
     """Return how a run stands that the disk ended; put it on record if the journal's disk is not the one."""
     with suppress(DiskRefused):
-        if orchestrator.state.status is MissionStatus.RUNNING:
-            await orchestrator.record(ev.MissionFailed(outcome=ev.Outcome.DISK, text=text))
-    known = orchestrator.durable
+        if orchestrator.recorder.is_running:
+            await orchestrator.recorder.record(ev.MissionFailed(outcome=ev.Outcome.DISK, text=text))
+    known = orchestrator.recorder.durable
     if known.status is MissionStatus.CLOSED:
         return known  # only what is generated from the journal could not be written
     return replace(known, outcome=ev.Outcome.DISK, ending=text)
@@ -225,8 +231,8 @@ async def _watched(orchestrator: Orchestrator) -> None:
     """Put on record when the loop stood still, and what held it."""
 
     async def report(stall: watchdog.Stall) -> None:
-        if orchestrator.state.status is MissionStatus.RUNNING:
-            await orchestrator.record(ev.Heal(text=stall.text))
+        if orchestrator.recorder.is_running:
+            await orchestrator.recorder.record(ev.Heal(text=stall.text))
 
     await watchdog.watch(report)
 
@@ -246,8 +252,8 @@ async def _crashed(
     text = f"orch has a bug: {type(error).__name__}: {error}. The log is {log}"
     with suppress(DiskRefused):
         await asyncio.to_thread(atomic_write, log, report.encode(errors="replace"))
-        if orchestrator.state.status is MissionStatus.RUNNING:
-            await orchestrator.record(
+        if orchestrator.recorder.is_running:
+            await orchestrator.recorder.record(
                 ev.MissionFailed(session=orchestrator.culprit, outcome=ev.Outcome.ERROR, text=text)
             )
     return replace(orchestrator.state, outcome=ev.Outcome.ERROR, ending=text)
@@ -267,8 +273,16 @@ def _orchestrator(
     imports = _Imports(folder.workspace)
     context = board.Context(folder)
 
+    recorder = Recorder(
+        state=state,
+        mission=launch.mission,
+        journal=journal,
+        redact=Redaction(launch.settings.secrets()),
+        views=(*launch.views, views),
+    )
+
     def now() -> MissionState:
-        return orchestrator.state
+        return recorder.state
 
     def spawn(job: Coroutine[object, object, None], name: str) -> None:
         orchestrator.spawn(job, name)
@@ -289,35 +303,36 @@ def _orchestrator(
         spawn=spawn,
     )
 
-    gates = Gates(launch.settings.max_parallel, RETRY_BASE_S, launch.memory)
+    gates = Gates(launch.settings.max_parallel, launch.retry_base_s, launch.memory, launch.notice)
 
-    def converse(owner: Orchestrator, session_id: ev.SessionId) -> Conversation:
+    def speak(owner: Orchestrator, session_id: ev.SessionId) -> Voice:
         session = owner.state.sessions[session_id]
         grants = roles.grants(session.role, answer_only=owner.state.answer_only)
         model = ModelRef.parse(session.model)
-        voice = Voice(
+        return Voice(
             model=launch.connect(model),
             system=lambda: f"{roles.prompt(session.role)}\n{context.text()}",
             grants=frozenset(str(name) for name in grants),
             max_turns=owner.state.max_turns,
-            retry_base_s=RETRY_BASE_S,
-            is_stopping=owner.is_stopping,
+            session_timeout_s=launch.settings.session_timeout_s,
+            retry_base_s=launch.retry_base_s,
+            is_stopping=owner.ending.is_asked,
             gate=gates.of(launch.provider(model)),
             facts=launch.facts(model),
             budget=owner.budget,
         )
-        return Conversation(Desk(place, session_id, owner.record), voice)
+
+    def converse(owner: Orchestrator, session_id: ev.SessionId) -> Conversation:
+        return Conversation(Desk(place, session_id, owner.recorder.record), speak(owner, session_id))
 
     orchestrator = Orchestrator(
-        state=state,
-        mission=launch.mission,
-        journal=journal,
+        recorder=recorder,
         leases=leases,
         place=place,
         converse=converse,
-        views=(*launch.views, views),
+        speak=speak,
         command_timeout_s=launch.settings.command_timeout_s,
-        redact=Redaction(launch.settings.secrets()),
+        cool_down_s=launch.cool_down_s,
         began_s=launch.began_s,
     )
     return orchestrator

@@ -1,35 +1,30 @@
-"""The mission loop: carry out what `decide` asks for, keep `work` running, record everything.
+"""The mission loop: carry out what `decide` asks for, and keep `work` running.
 
-Theory of operation. `record` is the one way in which anything happens. It stamps the events, reduces them
-into the state (an illegal one is refused before a byte is written), and queues them for the journal in the
-same instant; it returns, and the views hear of them, once they are durable. Whoever acts, acts after such a
-return; and since the journal keeps the order of the calls, all that a decision rests on is then on disk too.
-
-One task drives: it asks `decide` until nothing is due, then makes the running tasks equal to `work`.
-Sessions, setups and verifications are tasks of one group; what they do comes back as events, which wake the
-driver. Leases are taken before `decide` is asked for the steps that need them, for that takes time: between
-a decision and its record, nothing else can happen.
+Theory of operation. One task drives: it asks `decide` until nothing is due, then makes the running tasks
+equal to `work`. Sessions, setups and verifications are tasks of one group; what they do comes back as events
+(`orch.runtime.recorder`), which wake the driver. Leases are taken before `decide` is asked for the steps that
+need them, for that takes time: between a decision and its record, nothing else can happen.
 """
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orch.errors import DiskRefused, ModelError
 from orch.mission import events as ev
-from orch.mission.caps import Cap
 from orch.mission.decide import Work, WorkKind, decide, work
-from orch.mission.redaction import Redaction
-from orch.mission.reduce import reduce
-from orch.mission.state import OPEN, Item, MissionState, MissionStatus, SessionStatus
-from orch.runtime import recovery, verification
-from orch.runtime.budget import MUCH, Budget, failure
-from orch.runtime.clock import Clock
+from orch.mission.state import MissionState, MissionStatus, SessionStatus
+from orch.runtime import verification
+from orch.runtime.asking import Voice
+from orch.runtime.budget import Budget, failure
+from orch.runtime.ending import Ending
+from orch.runtime.failures import COOL_DOWN_S, Failures
+from orch.runtime.holdings import Holdings
+from orch.runtime.recorder import Recorder
 from orch.runtime.session import Conversation
-from orch.store.journal import Journal
 from orch.store.locks import Leases
 from orch.tools.desk import Place, SessionOver
 
@@ -39,8 +34,6 @@ WATCH_S = 2.0
 """How often it is looked whether the journal is still where it belongs."""
 LEASE_RETRY_S = 1.0
 """How long to wait before a file that another process holds is asked for again."""
-LEASE_LIMIT_S = 60.0
-"""An item whose files another process holds for this long is given up."""
 LOOK_AGAIN_S = 30.0
 """The driver looks at the state at least this often, whatever it was told."""
 CANCEL_LIMIT_S = 10.0
@@ -57,15 +50,16 @@ _ROUTINE = (
     ev.PermissionDenied,
     ev.ContextUpdated,
     ev.Retry,
+    ev.Compaction,
 )
 """Events after which nothing new can be due: the driver sleeps on."""
 
 
-class View(Protocol):
-    """Somebody who looks: hears every event once it is durable, with the state after it."""
+class Speak(Protocol):
+    """Builds what a session asks with, for the model that the state says."""
 
-    def show(self, event: ev.Event, state: MissionState) -> None:
-        """Show an event. Must not block and must not raise."""
+    def __call__(self, owner: "Orchestrator", session_id: ev.SessionId, /) -> Voice:
+        """Return a voice of the session's own."""
         ...
 
 
@@ -79,84 +73,48 @@ class Converse(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Orchestrator:
-    """One run of one mission. `state` is what the journal says; only `record` changes it.
+    """One run of one mission.
 
-    `durable` is the part of it that is on disk.
     `began_s` is the time of `time.monotonic` from which its timeout counts; `culprit` the session in whose
     task a bug of orch came up.
     """
 
-    state: MissionState
-    mission: ev.MissionId
-    journal: Journal
+    recorder: Recorder
     leases: Leases
     place: Place
     converse: Converse
-    views: Sequence[View]
+    speak: Speak
     command_timeout_s: float
-    redact: Redaction
     budget: Budget = field(default_factory=Budget)
-    clock: Clock = field(default_factory=Clock)
+    cool_down_s: float = COOL_DOWN_S
     began_s: float = field(default_factory=time.monotonic)
     culprit: ev.SessionId | None = None
-    durable: MissionState = field(init=False)
+    ending: Ending = field(init=False)
+    _holdings: Holdings = field(init=False)
+    _failures: Failures = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _stop: asyncio.Event = field(default_factory=asyncio.Event)
-    _stop_now: asyncio.Event = field(default_factory=asyncio.Event)
-    _stopped_by: ev.StopSignal | None = None
-    _timed_out: ev.Budget | None = None
     _group: asyncio.TaskGroup = field(init=False)
     _tasks: dict[Work, asyncio.Task[None]] = field(default_factory=dict)
     _helpers: set[asyncio.Task[None]] = field(default_factory=set)
     _conversations: dict[ev.SessionId, Conversation] = field(default_factory=dict)
     _closing: set[ev.SessionId] = field(default_factory=set)
-    _taken: dict[ev.ItemId, tuple[str, ...]] = field(default_factory=dict)
-    _denied_since: dict[ev.ItemId, float] = field(default_factory=dict)
-    _unheld: set[ev.ItemId] = field(init=False)
-    _durable: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
-        self.durable = self.state
-        self._unheld = {item.spec.id for item in self.state.items.values() if item.leased}
+        self.budget.changed = self._changed.set
+        hurry = self.place.processes.hurry
+        self.ending = Ending(self.recorder, self.budget, self._changed.set, hurry, self.began_s)
+        self._holdings = Holdings(self.leases, self.recorder)
+        self._failures = Failures(self.recorder, self._speak_anew, self.cool_down_s)
+        self.recorder.tell(self)
 
-    # ---- what happens
+    @property
+    def state(self) -> MissionState:
+        """What the journal says."""
+        return self.recorder.state
 
-    async def record(self, *events: ev.Event) -> None:
-        """Make `events` happen, as one batch; returns when they are durable.
-
-        Raises:
-            IllegalTransition: The state does not allow one of them; none of them happened.
-            DiskRefused: They could not be written; the run is over.
-        """
-        if not events:
-            return
-        now = self.clock.now()
-        state = self.state
-        stamped: list[ev.Event] = []
-        after: list[MissionState] = []
-        for event in events:
-            fact = self.redact(event)
-            fact = fact.model_copy(update={"seq": state.seq + 1, "ts": now, "mission": self.mission})
-            state = reduce(state, fact)
-            stamped.append(fact)
-            after.append(state)
-        durable = self._durable = self.journal.append(stamped)
-        self.state = state
-        durable.add_done_callback(lambda done: self._publish(done, stamped, after))
-        await asyncio.shield(durable)
-
-    def _publish(
-        self, done: asyncio.Future[None], events: list[ev.Event], states: list[MissionState]
-    ) -> None:
-        if done.cancelled() or done.exception() is not None:
-            return
-        self.durable = states[-1]
-        for event, state in zip(events, states, strict=True):
-            if isinstance(event, ev.LeaseReleased):
-                self.leases.release(event.item)
-            for view in self.views:
-                view.show(event, state)
-        if any(not isinstance(event, _ROUTINE) for event in events):
+    def show(self, event: ev.Event, _state: MissionState) -> None:
+        """Wake the driver if something may be due."""
+        if not isinstance(event, _ROUTINE):
             self._changed.set()
 
     # ---- the run
@@ -167,11 +125,10 @@ class Orchestrator:
         Raises:
             DiskRefused: The journal could not be written, or is gone.
         """
-        self.budget.changed = self._changed.set
         try:
             async with asyncio.TaskGroup() as self._group:
                 watch = self._group.create_task(self._watch(), name="watch the journal")
-                timeout = self._group.create_task(self._time_out(), name="timeout")
+                timeout = self._group.create_task(self.ending.time_out(), name="timeout")
                 try:
                     await self._drive()
                 finally:
@@ -180,23 +137,6 @@ class Orchestrator:
                     await self._end_all()
         except* DiskRefused as refused:
             raise _first(refused) from None
-
-    def stop(self, signal: ev.StopSignal, *, now: bool = False) -> None:
-        """Ask the run to stop: gracefully, and with `now` (or asked again) at once."""
-        if now or self._stopped_by is not None:
-            self._stop_now.set()
-            self.place.processes.hurry()
-        self._stopped_by = self._stopped_by or signal
-        self._begin_to_stop()
-
-    def _begin_to_stop(self) -> None:
-        self._stop.set()
-        self.budget.close()
-        self._changed.set()
-
-    def is_stopping(self) -> bool:
-        """Whether no new turn may start."""
-        return self._stop.is_set()
 
     def spawn(self, job: Coroutine[object, object, None], name: str) -> None:
         """Run the watcher of a background job, or what ends one, for as long as the run lasts."""
@@ -209,8 +149,8 @@ class Orchestrator:
         self._changed.set()
 
     async def _drive(self) -> None:
-        while self.state.status is MissionStatus.RUNNING:
-            if self._stop.is_set():
+        while self.recorder.is_running:
+            if self.ending.is_asked():
                 await self._park()
                 return
             self._changed.clear()
@@ -224,65 +164,21 @@ class Orchestrator:
 
     async def _carry_out_all(self) -> bool:
         """Carry out steps until none is due; say whether an item waits for a file of another process."""
-        await self._hold_again()
+        await self._holdings.hold_again()
+        await self._failures.restore_models()
         denied: set[ev.ItemId] = set()
-        while not self._stop.is_set():
+        while not self.ending.is_asked():
             steps = decide(self.state, denied)
             leases = {step.lease for step in steps if step.lease is not None}
-            self._give_back(leases)
-            missing = [item for item in leases if self._taken.get(item) != self.state.items[item].files]
-            denied.update([item for item in missing if not await self._take(item)])
-            if missing:
+            refused = await self._holdings.take(leases)
+            if refused is not None:
+                denied.update(refused)
                 continue
             if not steps:
                 break
-            for item in leases:
-                del self._taken[item]
-            await self.record(*(event for step in steps for event in step.events))
-        return bool(denied or self._unheld)
-
-    async def _hold_again(self) -> None:
-        """Take the leases that an earlier run held; until they are taken, nobody works on their items."""
-        for item_id in tuple(self._unheld):
-            item = self.state.items[item_id]
-            reason = None
-            if item.leased:
-                reason = await asyncio.to_thread(self.leases.acquire, item_id, item.files)
-            if reason is not None:
-                await self._note_denial(item, reason)
-                continue
-            self._unheld.discard(item_id)
-            self._denied_since.pop(item_id, None)
-
-    async def _take(self, item_id: ev.ItemId) -> bool:
-        """Take the leases of an item that is about to start; say whether it has them."""
-        item = self.state.items[item_id]
-        if self._durable is not None:
-            await asyncio.shield(self._durable)  # what the state calls free is released when that is durable
-        reason = await asyncio.to_thread(self.leases.acquire, item_id, item.files)
-        if reason is not None:
-            await self._note_denial(item, reason)
-            return False
-        self._taken[item_id] = item.files
-        self._denied_since.pop(item_id, None)
-        return True
-
-    async def _note_denial(self, item: Item, reason: str) -> None:
-        """Say once that another process holds a file of an item; give the item up in the end."""
-        now = asyncio.get_running_loop().time()
-        since = self._denied_since.get(item.spec.id)
-        if since is None:
-            self._denied_since[item.spec.id] = now
-            await self.record(ev.LeaseDenied(item=item.spec.id, files=item.files, reason=reason))
-        elif now - since >= LEASE_LIMIT_S and self.state.items[item.spec.id].status in OPEN:
-            await self.record(ev.ItemFailed(item=item.spec.id, kind=ev.BlockerKind.ITEM, reason=reason))
-
-    def _give_back(self, wanted: Collection[ev.ItemId]) -> None:
-        """Release what was taken for items that do not start after all, or have other files by now."""
-        for item in list(self._taken):
-            if item not in wanted or self._taken[item] != self.state.items[item].files:
-                del self._taken[item]
-                self.leases.release(item)
+            self._holdings.hand_over(leases)
+            await self.recorder.record(*(event for step in steps for event in step.events))
+        return bool(denied) or self._holdings.is_waiting
 
     def _reconcile(self) -> None:
         """Make the running tasks equal to what has to run."""
@@ -319,43 +215,24 @@ class Orchestrator:
         if wanted.kind is WorkKind.VERIFICATION:
             return not self._helpers and not any(self._is_over(s) for s in self._conversations)
         if wanted.kind is WorkKind.SETUP:
-            return wanted.subject not in self._unheld
+            return self._holdings.may_work(ev.ItemId(wanted.subject))
         session = self.state.sessions[ev.SessionId(wanted.subject)]
-        if session.item in self._unheld:
+        if not self._holdings.may_work(session.item):
             return False
         if session.role is ev.Role.COMMANDER:
             return True
         at_work = [w.subject for w in self._tasks if w.kind is WorkKind.SESSION]
         return len(at_work) - (self.state.commander in at_work) < self.state.max_parallel
 
-    def _job(self, wanted: Work) -> Coroutine[object, object, None]:
-        match wanted.kind:
-            case WorkKind.SESSION:
-                return self._conversation(ev.SessionId(wanted.subject)).run()
-            case WorkKind.SETUP:
-                item = ev.ItemId(wanted.subject)
-                return self._set_up(item)
-            case WorkKind.VERIFICATION:
-                return verification.verify(self.place, self.record, self.command_timeout_s)
-
-    def _conversation(self, session: ev.SessionId) -> Conversation:
-        if session not in self._conversations:
-            self._conversations[session] = self.converse(self, session)
-        return self._conversations[session]
-
-    async def _set_up(self, item: ev.ItemId) -> None:
-        await verification.set_up(self.place, self.record, item, self.command_timeout_s)
-        extra = self.state.items[item].extra_files
-        if extra and self.state.items[item].leased:
-            await asyncio.to_thread(self.leases.extend, item, extra)
+    # ---- a job
 
     async def _guarded(self, work: Work) -> None:
-        """Do some work; an error of a model ends the run or the session, as the table says.
-
-        Anything else ends the run; it is kept in whose session it came up.
-        """
+        """Do some work. A bug in it ends the run; it is kept in whose session it came up."""
         try:
-            await self._carried_out(work)
+            with suppress(SessionOver):  # the mission took its turn away: what it did since is not recorded
+                await self._job(work)
+        except ModelError as error:
+            await self._failures.meet(ev.SessionId(work.subject), error)
         except Exception as error:
             if work.kind is WorkKind.SESSION and not isinstance(error, DiskRefused):
                 self.culprit = self.culprit or ev.SessionId(work.subject)
@@ -363,40 +240,38 @@ class Orchestrator:
         finally:
             self._changed.set()
 
-    async def _carried_out(self, work: Work) -> None:
-        try:
-            with suppress(SessionOver):  # the mission took its turn away: what it did since is not recorded
-                await self._job(work)
-        except ModelError as error:
-            row = recovery.action_for(error)
-            if row is None or row.action is recovery.Action.FAIL_SESSION:
-                await self._fail_session(work, str(error))
-            else:
-                await self._fail_run(row.outcome, str(error), usage=row.outcome is ev.Outcome.ERROR)
+    def _job(self, wanted: Work) -> Coroutine[object, object, None]:
+        record = self.recorder.record
+        match wanted.kind:
+            case WorkKind.SESSION:
+                return self._conversation(ev.SessionId(wanted.subject)).run()
+            case WorkKind.SETUP:
+                return self._set_up(ev.ItemId(wanted.subject))
+            case WorkKind.VERIFICATION:
+                return verification.verify(self.place, record, self.command_timeout_s)
 
-    async def _fail_session(self, work: Work, reason: str) -> None:
-        session = self.state.sessions.get(ev.SessionId(work.subject))
-        if session is not None and session.status is SessionStatus.RUNNING:
-            await self.record(
-                ev.SessionEnded(
-                    session=session.id, item=session.item, outcome=ev.SessionOutcome.FAILED, reason=reason
-                )
-            )
+    def _conversation(self, session: ev.SessionId) -> Conversation:
+        if session not in self._conversations:
+            self._conversations[session] = self.converse(self, session)
+        return self._conversations[session]
+
+    async def _speak_anew(self, session: ev.SessionId) -> None:
+        await self._conversations[session].switch(self.speak(self, session))
+
+    async def _set_up(self, item: ev.ItemId) -> None:
+        await verification.set_up(self.place, self.recorder.record, item, self.command_timeout_s)
+        await self._holdings.extend(item)
+
+    # ---- the end
 
     async def _ended_at_limit(self) -> bool:
         """End the run if all that it does is to wait for the budget; say whether it did."""
         busy = sum(1 for task in self._tasks.values() if not task.done())
         fact = self.budget.reached() if busy and self.budget.waiting == busy else None
-        if fact is None or self.state.status is not MissionStatus.RUNNING:
+        if fact is None or not self.recorder.is_running:
             return False
-        await self.record(fact, failure(fact))
+        await self.recorder.record(fact, failure(fact))
         return True
-
-    async def _fail_run(self, outcome: ev.Outcome, text: str, *, usage: bool) -> None:
-        if self.state.status is MissionStatus.RUNNING:
-            await self.record(ev.MissionFailed(outcome=outcome, text=text, is_usage=usage))
-
-    # ---- the end
 
     async def _park(self) -> None:
         """Let turns under way finish within the grace, end all else at once, and say that it stopped."""
@@ -410,29 +285,7 @@ class Orchestrator:
         hurry.cancel()
         await self._end_all()
         if self.state.status is MissionStatus.RUNNING:
-            await self.record(self._last_word())
-
-    def _last_word(self) -> ev.Event:
-        """Return why the run stopped: what came first."""
-        if self._timed_out is not None:
-            return failure(self._timed_out)
-        return ev.MissionStopped(signal=self._stopped_by or ev.StopSignal.TERMINATE)
-
-    async def _time_out(self) -> None:
-        """Stop the run when its time is over; say before that much of it is."""
-        timeout_s = self.state.caps.timeout_s
-        if timeout_s is None:
-            return
-        for part in (MUCH, 1.0):
-            await asyncio.sleep(self.began_s + part * timeout_s - time.monotonic())
-            if self.state.status is not MissionStatus.RUNNING or self._stop.is_set():
-                return
-            spent_s = round(time.monotonic() - self.began_s, 3)
-            fact = ev.Budget(limit=Cap.TIMEOUT, cap=timeout_s, spent=spent_s, reached=part == 1.0)
-            if fact.reached:
-                self._timed_out = fact
-                self._begin_to_stop()
-            await self.record(fact)
+            await self.recorder.record(self.ending.last_word())
 
     def _is_asking(self, wanted: Work) -> bool:
         if wanted.kind is not WorkKind.SESSION:
@@ -441,7 +294,7 @@ class Orchestrator:
         return conversation is not None and conversation.is_asking
 
     async def _hurry(self, sessions: Sequence[asyncio.Task[None]]) -> None:
-        await self._stop_now.wait()
+        await self.ending.at_once.wait()
         for session in sessions:
             session.cancel()
 
@@ -461,7 +314,7 @@ class Orchestrator:
         """End the run when its journal is no longer where it is looked for."""
         while True:
             await asyncio.sleep(WATCH_S)
-            if not await asyncio.to_thread(self.journal.alive):
+            if not await asyncio.to_thread(self.recorder.journal.alive):
                 raise DiskRefused(
                     "the mission's journal is gone (was .opencode/orch deleted?): the run cannot go on. "
                     "Restore it and run `orch resume`, or start afresh."

@@ -12,9 +12,11 @@ from tenacity import RetryCallState, wait_exponential, wait_random
 
 from orch.errors import (
     AuthRefused,
+    ContextOverflow,
     ModelError,
     ProviderUnavailable,
     RateLimited,
+    RequestRefused,
     Retryable,
     UnknownModel,
 )
@@ -30,9 +32,16 @@ class Action(StrEnum):
     """What an error leads to."""
 
     WAIT = "wait"  # its provider's gate waits it out, however often it comes
-    RETRY = "retry"  # ask again after a wait; then the run parks, resumable
+    RETRY = "retry"  # ask again after a wait; then the provider counts as unavailable
+    SWITCH = "switch"  # go on with the next model; without one the run ends
     END_RUN = "end_run"  # no session can do better
+    COMPACT = "compact"  # make the history fit and ask again; refused once more, the session fails
+    REPAIR = "repair"  # put the history right and ask again; refused once more, the session fails
     FAIL_SESSION = "fail_session"  # a fresh session may do better
+
+
+OF_ITS_SESSION = frozenset({Action.COMPACT, Action.REPAIR, Action.FAIL_SESSION})
+"""Where they do not help, or were tried, the session has failed; another one need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,10 @@ TABLE = (
     Row(RateLimited, Action.WAIT),
     Row(Retryable, Action.RETRY, Outcome.PROVIDER),
     Row(AuthRefused, Action.END_RUN, Outcome.AUTH),
-    Row(UnknownModel, Action.END_RUN, Outcome.ERROR),
-    Row(ProviderUnavailable, Action.END_RUN, Outcome.PROVIDER),
+    Row(UnknownModel, Action.SWITCH, Outcome.ERROR),
+    Row(ProviderUnavailable, Action.SWITCH, Outcome.PROVIDER),
+    Row(ContextOverflow, Action.COMPACT),
+    Row(RequestRefused, Action.REPAIR),
     Row(ModelError, Action.FAIL_SESSION),
 )
 

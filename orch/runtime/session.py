@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from orch.errors import ToolError
-from orch.mission import answers, repetition, transcript
+from orch.errors import ModelError, ToolError
+from orch.mission import answers, compaction, repetition, stumbles, transcript, worktime
 from orch.mission import events as ev
 from orch.mission.brief import INTERRUPTED
 from orch.mission.state import MissionState, Session, SessionStatus
@@ -20,6 +20,7 @@ from orch.models.calls import MAX_CALLS, SURPLUS
 from orch.models.interface import Ask
 from orch.runtime.asking import Asking, Voice
 from orch.runtime.budget import Call, Forecast
+from orch.runtime.compaction import Upkeep
 from orch.tools import toolbox
 from orch.tools.desk import Desk, ToolResult
 
@@ -36,10 +37,12 @@ class Conversation:
     _checked: int = 0
     _asking: Asking = field(init=False)
     _forecast: Forecast = field(init=False)
+    _upkeep: Upkeep = field(init=False)
 
     def __post_init__(self) -> None:
         self._asking = Asking(self.desk, self.voice)
         self._forecast = Forecast(self.voice.facts)
+        self._upkeep = Upkeep(self.desk, self.voice, self._asking, self._forecast)
 
     @property
     def is_asking(self) -> bool:
@@ -66,11 +69,17 @@ class Conversation:
                 await self._act(owed)
             elif not self._pending and isinstance(self._session.messages[-1], AssistantMessage):
                 await self._record(self._idle())
-            elif self._turns_left() <= 0:
-                await self._end_at_limit()
+            elif (over := self._limit_reached()) is not None:
+                await self._record(self._failed(over, ev.BlockerKind.LIMIT))
             else:
                 await self._turn()
         await self._settle()
+
+    async def switch(self, voice: Voice) -> None:
+        """Go on with another model; the history stays, and so do the background jobs."""
+        former, self.voice = self.voice, voice
+        self.__post_init__()
+        await former.model.close()
 
     async def close(self) -> None:
         """Give up the background jobs and the connection, also when cancelled meanwhile."""
@@ -89,14 +98,19 @@ class Conversation:
         answered = {event.call_id for event in self._pending if isinstance(event, ev.ToolFinished)}
         return tuple(call for call in self._session.open_calls if call.id not in answered)
 
-    def _turns_left(self) -> int:
+    def _limit_reached(self) -> str | None:
+        """Return why the session may not go on; `None` if it may."""
         session = self._session
         spent = session.turns_since_wake if session.role is ev.Role.COMMANDER else session.turns
-        return self.voice.max_turns - spent
+        if spent >= self.voice.max_turns:
+            return f"it used up its {self.voice.max_turns} turns (--max-turns)"
+        limit_s = self.voice.session_timeout_s
+        return worktime.reason(limit_s) if worktime.is_over(session, self._worked_s(), limit_s) else None
 
-    async def _end_at_limit(self) -> None:
-        reason = f"it used up its {self.voice.max_turns} turns (--max-turns)"
-        await self._record(self._failed(reason, ev.BlockerKind.LIMIT))
+    def _worked_s(self) -> float:
+        """Return how long the session has worked, pending results included."""
+        pending = (event.duration_s for event in self._pending if isinstance(event, ev.ToolFinished))
+        return self._session.worked_s + sum(pending)
 
     def _failed(self, reason: str, kind: ev.BlockerKind | None = None) -> ev.SessionEnded:
         failed = ev.SessionOutcome.FAILED
@@ -110,18 +124,27 @@ class Conversation:
     # ---- ask
 
     async def _turn(self) -> None:
-        """Ask as soon as the budget has room for it; what is pending does not wait for that."""
+        """Ask as soon as window and budget have room for it; what is pending does not wait for that."""
         if not self._forecast.is_open:
             await self._settle()
             self._forecast.open(await asyncio.to_thread(self.voice.system), self.voice.tools())
+            await self._upkeep.mend_invalid()
             return
-        said = (event.text for event in self._pending if isinstance(event, ev.ToolFinished))
-        estimate = self._forecast.next(self._session.messages, said)
+        if self._upkeep.is_due(self._said()):
+            await self._settle()
+            if await self._upkeep.make_room():
+                self._checked = 0
+                return
+        estimate = self._forecast.next(self._session, self._said())
         if self._pending and not self.voice.budget.fits(estimate):
             await self._settle()
             return
         async with self.voice.budget.call(estimate) as call:
             await self._take_turn(call)
+
+    def _said(self) -> tuple[str, ...]:
+        """Return the results that are not on record yet."""
+        return tuple(event.text for event in self._pending if isinstance(event, ev.ToolFinished))
 
     async def _take_turn(self, call: Call) -> None:
         session = self._session
@@ -138,7 +161,13 @@ class Conversation:
         system = await asyncio.to_thread(self.voice.system)
         asked = self._session.messages
         self._check(asked)
-        reply = await self._asking.answer(Ask(system, asked, self.voice.tools()), call)
+        try:
+            reply = await self._asking.answer(Ask(system, asked, self.voice.tools()), call)
+        except ModelError as error:
+            if not await self._upkeep.mend(error):
+                raise
+            self._checked = 0
+            return
         message = reply.message
         if not message.text.strip() and not message.tool_calls:
             message = AssistantMessage(text=transcript.EMPTY_REPLY)
@@ -159,7 +188,7 @@ class Conversation:
             *(self._healed(found) if found is not None else ()),
             *self.voice.budget.news(),
         )
-        self._forecast.learn(self._session.messages, len(asked), reply.usage)
+        self._forecast.learn(reply.usage)
 
     def _healed(self, found: answers.Flaw) -> tuple[ev.Event, ...]:
         """Ask once more for an answer that nothing can be done with; then the session has failed."""
@@ -200,12 +229,15 @@ class Conversation:
                     return
         not_run = ToolResult(text=SURPLUS, ok=False)
         self._pending += [self._finished(call, not_run, 0.0) for call in calls if call.id in surplus]
-        await self._notice_circles()
+        await self._look_back()
 
     def _surplus(self) -> frozenset[str]:
         """Return the ids of the calls of this turn that are too many."""
+        return frozenset(call.id for call in self._turn_calls()[MAX_CALLS:])
+
+    def _turn_calls(self) -> tuple[ToolCall, ...]:
         turn = next(m for m in reversed(self._session.messages) if isinstance(m, AssistantMessage))
-        return frozenset(call.id for call in turn.tool_calls[MAX_CALLS:])
+        return turn.tool_calls
 
     async def _take_up(self, calls: Sequence[ToolCall]) -> None:
         """Put on record which calls of an earlier run run again: it must be seen if one ends each run."""
@@ -213,18 +245,33 @@ class Conversation:
         if again:
             await self._record(*(self._called(call) for call in again))
 
-    async def _notice_circles(self) -> None:
-        """Say it to a session that goes round in circles, once; then end it (the Commander only rests)."""
+    async def _look_back(self) -> None:
+        """End a session that goes on in circles (the Commander only rests); say to others how it goes."""
         fresh = [event for event in self._pending if isinstance(event, ev.ToolFinished)]
-        results = (ToolMessage(call_id=event.call_id, text=event.text) for event in fresh)
-        verdict = repetition.judge((*self._session.messages, *results))
+        results = (ToolMessage(call_id=e.call_id, text=e.text, failed=not e.ok) for e in fresh)
+        history = (*self._session.messages, *results)
+        verdict = repetition.judge(history)
         if verdict is repetition.Verdict.END and self._session.role is ev.Role.COMMANDER:
             await self._record(self._idle())
         elif verdict is repetition.Verdict.END:
             await self._record(self._failed(repetition.REASON))
-        elif verdict is repetition.Verdict.TELL and fresh:
+        elif fresh:
             where = self._pending.index(fresh[-1])
-            self._pending[where] = fresh[-1].model_copy(update={"text": repetition.told(fresh[-1].text)})
+            self._pending[where] = self._remarked(fresh[-1], history, verdict)
+
+    def _remarked(
+        self, last: ev.ToolFinished, history: History, verdict: repetition.Verdict
+    ) -> ev.ToolFinished:
+        """Return a turn's last result with what orch has to say: nothing may come before the next turn."""
+        text, limit_s = last.text, self.voice.session_timeout_s
+        late = worktime.is_due(self._session, self._worked_s(), limit_s)
+        if late:
+            text = worktime.told(text, limit_s)
+        if verdict is repetition.Verdict.TELL:
+            text = repetition.told(text)
+        elif stumbles.is_due(history):
+            text = stumbles.told(text, toolbox.takes(last.tool), self.voice.grants)
+        return last.model_copy(update={"text": text, "late": late}) if text != last.text else last
 
     async def _settle(self) -> None:
         """Record what is pending before anything else is waited for: its ids are free only now."""
@@ -263,10 +310,15 @@ class Conversation:
             call_id=call.id,
             tool=call.name,
             ok=result.ok,
-            text=transcript.clean(result.text) if result.text.strip() else "(no output)",
+            text=self._clipped(transcript.clean(result.text)) if result.text.strip() else "(no output)",
             duration_s=round(duration_s, 3),
             seen=dict(result.seen),
         )
+
+    def _clipped(self, text: str) -> str:
+        """Return a result that takes no more than its share of the window, with those beside it."""
+        calls = len(self._turn_calls()[:MAX_CALLS])
+        return compaction.clipped(text, self._upkeep.window.result_bytes(calls))
 
     async def _attempt(self, call: ToolCall) -> ToolResult:
         """Run a call if it is granted; whatever goes wrong becomes a result that says so."""

@@ -7,6 +7,7 @@ stop, a verification starts again; what comes to its end after the run did is no
 
 import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from orch.errors import ToolError
@@ -17,9 +18,12 @@ from orch.mission.excerpt import relevant
 from orch.mission.state import MissionStatus, Verification, tree_hash, tree_paths
 from orch.tools import paths, walk
 from orch.tools.desk import Place, Record
+from orch.tools.process_log import excerpt
 from orch.tools.processes import Finished
 
 NOT_STARTED = 127
+SEARCHED_CHARS = 400_000
+"""What is read of a log, of its beginning and its end, to find there what matters."""
 SETUP_FILES_MAX = 1_000
 """Files of a setup that can become an item's; each is hashed again and again, and named in the result."""
 
@@ -30,6 +34,7 @@ async def verify(place: Place, record: Record, timeout_s: float) -> None:
         command = run.commands[len(run.results)]
         log = place.logs / f"{run.phase}-{len(run.results) + 1}.log"
         finished = await _run(place, command, log, timeout_s)
+        output = await _excerpt(finished, timeout_s) if finished.exit_code else ""
         tree = tree_hash(await place.hashes(tree_paths(place.state())))
         if place.state().verification is not run or not _is_on(place):
             return
@@ -39,7 +44,7 @@ async def verify(place: Place, record: Record, timeout_s: float) -> None:
             exit_code=finished.exit_code,
             duration_s=round(finished.duration_s, 3),
             tree=tree,
-            output=_excerpt(finished, timeout_s) if finished.exit_code else "",
+            output=output,
         )
         await record(result)
     if run is not None and run.phase is ev.VerificationPhase.SEAL:
@@ -71,11 +76,19 @@ async def _judge(place: Place, record: Record, run: Verification) -> None:
     await record(*moved, *seal.verdict(state, run, files, len(state.issues) + 1))
 
 
-def _excerpt(finished: Finished, timeout_s: float) -> str:
+async def _excerpt(finished: Finished, timeout_s: float) -> str:
     """Return the part of a command's output that its reader needs."""
-    text = relevant(finished.output, OUTPUT_EXCERPT_CHARS)
+    text = await asyncio.to_thread(_relevant, finished)
     ended = f"ended by orch after {timeout_s:.0f} s\n" if finished.timed_out else ""
     return f"{ended}{text}".strip() or "(no output)"
+
+
+def _relevant(finished: Finished) -> str:
+    text = finished.output
+    if finished.log_start is not None:
+        with suppress(OSError):  # what was read when it ended has to do
+            text = excerpt(finished.log, finished.log_start, SEARCHED_CHARS) + finished.notes
+    return relevant(text, OUTPUT_EXCERPT_CHARS)
 
 
 async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: float) -> None:
@@ -88,6 +101,7 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
     owned = {path for other in place.state().items.values() for path in other.files}
     made = sorted(path for path in after if before.get(path) != after[path] and path not in owned)
     made, left_out = _folded(made, before)
+    output = await _excerpt(finished, timeout_s)
     hashes = await place.hashes([*made, *item.files])
     state = place.state()
     if state.items[item_id] is not item or not _is_on(place):
@@ -97,7 +111,7 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
         command=command,
         exit_code=finished.exit_code,
         duration_s=round(finished.duration_s, 3),
-        output=left_out + _excerpt(finished, timeout_s),
+        output=left_out + output,
         files={path: sha for path in made if (sha := hashes[path])},
     )
     touched = [
@@ -110,7 +124,7 @@ async def set_up(place: Place, record: Record, item_id: ev.ItemId, timeout_s: fl
     if finished.exit_code == 0:
         await record(done, *touched)
         return
-    text = f"setup `{command}` exited {finished.exit_code}:\n{_excerpt(finished, timeout_s)}"
+    text = f"setup `{command}` exited {finished.exit_code}:\n{output}"
     await record(done, *touched, *review.sent_back(state, item, ev.IssueSource.SETUP, text))
 
 

@@ -32,6 +32,7 @@ from orch.mission.events import ItemId, MissionId
 from orch.store.folder import Folder, atomic_write, disk_refused
 
 PATIENCE_S = 0.5  # a reader's probe holds a shared lock for an instant
+NAME_PATIENCE_S = 0.5  # a holder that has just begun has yet to write down who it is
 RETRY_S = 0.02
 SEARCH_LIMIT = 5_000  # directories looked into to name a mission below; about a tenth of a second
 
@@ -57,7 +58,7 @@ class Holder(BaseModel):
 class MissionLock:
     """The right to run a mission in a workspace; held until `release` or the end of the process.
 
-    Taken by `acquire`, which may block for half a second.
+    Taken by `acquire`, which may block for a second.
     """
 
     def __init__(self, locks: ExitStack) -> None:
@@ -74,10 +75,10 @@ class MissionLock:
         with ExitStack() as locks:
             locks.enter_context(_take_patiently(folder.workspace))
             folder.create()
-            folder.sweep()
             holder = folder.locks / _HOLDER
             locks.callback(_forget, holder)
             atomic_write(holder, _self(mission).model_dump_json().encode())
+            folder.sweep()
             return cls(locks.pop_all())
 
     def release(self) -> None:
@@ -217,7 +218,8 @@ def _take_patiently(workspace: Path) -> ExitStack:
         taken = _take(workspace)
         if isinstance(taken, ExitStack):
             return taken
-        if time.monotonic() >= deadline:
+        late_s = time.monotonic() - deadline
+        if late_s >= NAME_PATIENCE_S or (late_s >= 0 and verified_pid(_holder(taken)) is not None):
             raise _held(workspace, taken)
         time.sleep(RETRY_S)
 

@@ -56,7 +56,8 @@ class Finished:
 
     `exit_code` is exact, 128 + the signal where one ended it. `output` is within `OUTPUT_LIMIT`, usable
     anywhere, and names `log` where it was cut; the log holds everything up to `LOG_LIMIT_BYTES`.
-    `overflowed`: orch ended it because it wrote more than that.
+    `overflowed`: orch ended it because it wrote more than that. `log_start` is where its output begins in the
+    log, `None` if it never ran; `notes` are orch's own words at the end of `output`.
     """
 
     exit_code: int
@@ -65,6 +66,8 @@ class Finished:
     log: Path
     timed_out: bool
     overflowed: bool
+    log_start: int | None = None
+    notes: str = ""
 
 
 class _Ending(StrEnum):
@@ -251,6 +254,8 @@ class Job:
             log=self.log,
             timed_out=ending is _Ending.TIMED_OUT,
             overflowed=overflowed,
+            log_start=child.log_start,
+            notes=notes,
         )
 
     def _let_go(self, child: Child, notes: str) -> str:

@@ -152,8 +152,7 @@ class Tool:
             wrong = "; ".join(
                 f"{'.'.join(str(p) for p in e['loc']) or 'arguments'}: {e['msg']}" for e in error.errors()[:8]
             )
-            takes = ", ".join(self.arguments.model_fields) or "nothing"
-            raise ToolError(f"wrong arguments for {call.name}: {wrong}. It takes: {takes}") from None
+            raise ToolError(f"wrong arguments for {call.name}: {wrong}. {takes(call.name)}") from None
 
 
 def _plain(schema: object, definitions: Mapping[str, object]) -> object:
@@ -224,9 +223,30 @@ TOOLS: Mapping[str, Tool] = {
 
 
 async def run(desk: Desk, call: ToolCall) -> ToolResult:
-    """Run a call that was granted. Raises `ToolError` for what the model can do better."""
+    """Run a call that was granted. Raises `ToolError` for what the model can do better.
+
+    That is also what the system refuses in any corner of a tool: no file is worth the run.
+    """
     tool = TOOLS[call.name]
-    return await tool.run(desk, call, tool.parse(call))
+    arguments = tool.parse(call)
+    try:
+        return await tool.run(desk, call, arguments)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ToolError(
+            f"{call.name} broke off, for the system refused: {why}. Look at what is there now, then try "
+            "another way."
+        ) from error
+
+
+def takes(name: str) -> str:
+    """Say what a tool takes, in one line; nothing if there is no such tool."""
+    tool = TOOLS.get(name)
+    if tool is None:
+        return ""
+    fields = tool.arguments.model_fields.items()
+    shown = ", ".join(key if field.is_required() else f"{key}?" for key, field in fields)
+    return f"{name} takes: {shown or 'nothing'}"
 
 
 def summary(call: ToolCall) -> str:

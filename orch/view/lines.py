@@ -5,12 +5,15 @@ was started, decided, refused, proven or broken is said, with the time since the
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import singledispatch
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
+from orch.errors import RateLimited
 from orch.mission import caps
 from orch.mission import events as ev
 from orch.mission.caps import Cap
@@ -19,6 +22,10 @@ from orch.view import defuse
 
 NARROWEST = 40
 """Columns that a line takes at least: in less nothing could be said."""
+QUIET_S = 10.0
+"""Of a provider that asks for short waits again and again, so often is enough."""
+REFUSED: Final = RateLimited.__name__
+"""The error of a retry that its provider's gate waits out."""
 
 _STYLES: Mapping[type[ev.Fact], str] = {
     ev.MissionSealed: "bold green",
@@ -31,6 +38,7 @@ _STYLES: Mapping[type[ev.Fact], str] = {
     ev.ItemBlocked: "red",
     ev.PlanRejected: "yellow",
     ev.Retry: "yellow",
+    ev.ModelSwitched: "yellow",
     ev.Budget: "yellow",
     ev.PermissionDenied: "yellow",
     ev.IssueOpened: "yellow",
@@ -40,6 +48,44 @@ _STYLES: Mapping[type[ev.Fact], str] = {
 }
 
 
+@dataclass(slots=True)
+class Echoes:
+    """Knows what is said already: fifty sessions hear the same of a provider, and a person once is enough."""
+
+    _open_again: dict[str, datetime] = field(default_factory=dict)
+    _said: dict[str, datetime] = field(default_factory=dict)
+    _models: dict[ev.Role, str] = field(default_factory=dict)
+
+    def has(self, event: ev.Event, state: MissionState) -> bool:
+        """Say whether an event tells nothing new, and keep what it tells."""
+        match event:
+            case ev.Retry() if event.error == REFUSED:
+                return self._is_known_wait(event, state)
+            case ev.ModelSwitched():
+                before = self._models.get(event.role)
+                self._models[event.role] = event.model
+                return before == event.model
+            case ev.ModelRestored():
+                self._models.pop(event.role, None)
+                return False
+            case _:
+                return False
+
+    def _is_known_wait(self, event: ev.Retry, state: MissionState) -> bool:
+        """Say whether the provider's gate is closed by a refusal that is said, or opens again soon."""
+        session = state.sessions.get(event.session)
+        provider = session.model.partition("/")[0] if session is not None else ""
+        now = datetime.fromisoformat(event.ts)
+        until = self._open_again.get(provider, now)
+        self._open_again[provider] = max(until, now + timedelta(seconds=event.delay_s))
+        said = self._said.get(provider)
+        is_news = said is None or max((now - said).total_seconds(), event.delay_s) >= QUIET_S
+        if now < until or not is_news:
+            return True
+        self._said[provider] = now
+        return False
+
+
 class Lines:
     """Prints facts as they happen, each on a line of at most `width` columns."""
 
@@ -47,13 +93,14 @@ class Lines:
         self._console = console
         self._width = width
         self._began: datetime | None = None
+        self._echoes = Echoes()
 
     def show(self, event: ev.Event, state: MissionState) -> None:
         """Print an event, if a person wants to know it."""
         now = datetime.fromisoformat(event.ts)
         self._began = self._began or now
         text = describe(event, state)
-        if text is None:
+        if text is None or self._echoes.has(event, state):
             return
         passed_s = int((now - self._began).total_seconds())
         mark = f"{passed_s // 60:3d}:{passed_s % 60:02d}  "
@@ -191,7 +238,21 @@ def _(event: ev.SessionEnded, state: MissionState) -> str | None:
 @describe.register
 def _(event: ev.Retry, state: MissionState) -> str:
     del state
+    if event.error == REFUSED:
+        return f"the provider asks to wait, {event.delay_s:.1f}s: {event.text}"
     return f"retry {event.attempt} in {event.delay_s:.1f}s: {event.text}"
+
+
+@describe.register
+def _(event: ev.ModelSwitched, state: MissionState) -> str:
+    del state
+    return f"{event.role} goes on with {event.model}: {event.reason}"
+
+
+@describe.register
+def _(event: ev.ModelRestored, state: MissionState) -> str:
+    del state
+    return f"the next {event.role} begins with {event.model} again"
 
 
 @describe.register
@@ -209,6 +270,17 @@ def _(event: ev.Budget, state: MissionState) -> str | None:
 def _(event: ev.Heal, state: MissionState) -> str:
     del state
     return f"healed: {event.text}"
+
+
+@describe.register
+def _(event: ev.Compaction, state: MissionState) -> str:
+    del state
+    what = {
+        ev.CompactionStage.DROPPED: f"{len(event.dropped)} old results dropped",
+        ev.CompactionStage.SUMMARISED: "old turns summed up",
+        ev.CompactionStage.DIGESTED: "old turns dropped",
+    }[event.stage]
+    return f"{event.session} compacted, {event.before_tokens:,} -> {event.after_tokens:,} tokens: {what}"
 
 
 @describe.register

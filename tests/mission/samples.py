@@ -175,8 +175,30 @@ SAMPLES: tuple[tuple[ev.Event, MissionState], ...] = (
     (ev.SealRequested(summary="s"), a_mission()),
     (ev.SealRefused(blockers=()), a_mission()),
     (ev.Retry(session=S2, attempt=1, delay_s=1, error="RateLimited", text="t"), a_mission()),
+    (
+        ev.ModelSwitched(
+            session=S2, role=ev.Role.WORKER, model="other/model", before="fake/model", reason="r"
+        ),
+        a_mission(),
+    ),
+    (
+        ev.ModelRestored(role=ev.Role.WORKER, model="fake/model"),
+        replace(a_mission(), substitutes={ev.Role.WORKER: "other/model"}),
+    ),
     (ev.Budget(limit=Cap.TOKENS, cap=9, spent=8, needed=3, reached=True), a_mission()),
     (ev.Heal(text="t"), a_mission()),
+    (
+        ev.Compaction(
+            session=S2,
+            stage=ev.CompactionStage.DIGESTED,
+            cause=ev.CompactionCause.FULL,
+            before_tokens=90,
+            after_tokens=60,
+            kept_from=1,
+            text="t",
+        ),
+        a_mission(),
+    ),
     (ev.Stagnation(stage=ev.StagnationStage.REPLAN, fingerprint="f"), a_mission()),
 )
 REVIEW_STARTED = ev.SessionStarted(session=S3, item=A, role=ev.Role.REVIEWER, model="m", title="t")

@@ -26,6 +26,7 @@ STOP, LENGTH, REFUSED = ev.FinishReason.STOP, ev.FinishReason.LENGTH, ev.FinishR
         ("", (), LENGTH, Flaw.CUT),
         ("I cannot", (), REFUSED, Flaw.REFUSED),
         ("", (), REFUSED, Flaw.REFUSED),
+        ("so so so", (), ev.FinishReason.DEGENERATE, Flaw.DEGENERATE),
     ],
 )
 def test_what_is_wrong_with_an_answer(

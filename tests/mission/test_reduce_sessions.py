@@ -7,7 +7,7 @@ import pytest
 from orch.mission import events as ev
 from orch.mission.reduce import reduce
 from orch.mission.state import NOTHING_SPENT, SessionStatus
-from orch.mission.transcript import AssistantMessage, ToolMessage, UserMessage
+from orch.mission.transcript import AssistantMessage, ThinkingBlock, ToolMessage, UserMessage, check
 from tests.mission.samples import (
     CALL,
     I1,
@@ -131,3 +131,78 @@ def test_every_other_message_starts_something(reason: ev.MessageReason) -> None:
     assert (worker.nudged, worker.wrote, worker.told_seq) == (nudge, nudge, 10)
     assert worker.turns_since_wake == (0 if wakes else 3)
     assert after.issues[I1].told is not nudge
+
+
+DROPPED = ev.Compaction(
+    session=S2,
+    stage=ev.CompactionStage.DROPPED,
+    cause=ev.CompactionCause.OVERFLOW,
+    before_tokens=90,
+    after_tokens=60,
+    dropped=("c1",),
+)
+SUMMARISED = DROPPED.model_copy(
+    update={
+        "stage": ev.CompactionStage.SUMMARISED,
+        "cause": ev.CompactionCause.FULL,
+        "kept_from": 3,
+        "text": "a.py was read",
+        "digest": "- read a.py",
+        "seen": {"a.py": "2"},
+        "usage": USAGE,
+    }
+)
+READ = (
+    UserMessage(text="brief"),
+    AssistantMessage(text="", tool_calls=(CALL,)),
+    ToolMessage(call_id="c1", text="x" * 900),
+    AssistantMessage(text="hm"),
+    UserMessage(text="go on"),
+)
+
+
+def test_a_dropped_result_leaves_all_else_in_its_place() -> None:
+    """The size is the new one, and the refusal of the old one is remembered for this turn."""
+    state = with_worker(messages=READ, brief="brief", turns=4, counted_messages=4, counted_tokens=90)
+
+    after = reduce(state, stamped(DROPPED, 10)).sessions[S2]
+
+    assert after.messages[:2] + after.messages[3:] == READ[:2] + READ[3:]
+    assert "900 characters of read" in after.messages[2].text
+    assert (after.counted_messages, after.counted_tokens) == (5, 60)
+    assert (after.overflowed_turn, after.summarised_turn) == (4, None)
+
+
+def test_a_summary_begins_anew_behind_the_first_brief_and_closes_its_turn() -> None:
+    """What it cost is spent; what it shows of files is known. It is no turn of the session."""
+    state = with_worker(
+        messages=READ, brief="brief", turns=4, open_turn=True, estimate=USAGE, seen={"b.py": "1"}
+    )
+
+    new = reduce(state, stamped(SUMMARISED, 10))
+    after = new.sessions[S2]
+
+    assert after.messages == (UserMessage(text="brief\n\na.py was read"), *READ[3:])
+    assert (after.turns, after.open_turn, after.estimate, after.summarised_turn) == (4, False, None, 4)
+    assert after.seen == {"a.py": "2", "b.py": "1"}
+    assert new.spending.total == after.usage == USAGE
+    assert new.num_turns == state.num_turns
+
+
+def test_a_history_does_not_change_in_the_middle_of_a_turn() -> None:
+    """A result would stand without its call."""
+    refused(with_worker(open_calls=(CALL,)), SUMMARISED)
+    refused(with_worker(open_calls=(CALL,)), ev.Heal(session=S2, text="t", history=True))
+
+
+def test_a_healed_history_is_valid_and_holds_no_thoughts() -> None:
+    """Its size is not known any more; a heal of something else leaves it alone."""
+    thought = AssistantMessage(text="hm", thinking=(ThinkingBlock(json_text="{}"),))
+    state = with_worker(messages=(READ[0], thought, *READ[2:]), turns=4, counted_messages=4, counted_tokens=9)
+
+    after = reduce(state, stamped(ev.Heal(session=S2, text="t", history=True), 10)).sessions[S2]
+
+    check(after.messages)
+    assert after.messages[1] == AssistantMessage(text="hm")
+    assert (after.counted_messages, after.repaired_turn) == (0, 4)
+    assert reduce(state, stamped(ev.Heal(session=S2, text="t"), 10)).sessions[S2] == state.sessions[S2]

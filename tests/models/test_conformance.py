@@ -163,9 +163,11 @@ async def test_an_empty_answer_is_an_empty_answer(wire: Wire) -> None:
 async def test_a_huge_answer_is_cut_to_what_can_be_kept(wire: Wire, fault: Fault | None) -> None:
     """A megabyte of text, and arguments that no file needs."""
     huge = [("read", {"path": "x" * 1_200_000}), ("read", {"path": "x" * 900_000})]
-    reply = await reply_of(wire, Step(text="y" * 1_200_000, tool_calls=huge, piece_chars=90_000, fault=fault))
+    text = " ".join(map(str, range(200_000)))
+    reply = await reply_of(wire, Step(text=text, tool_calls=huge, piece_chars=90_000, fault=fault))
 
-    assert reply.message.text == "y" * 1_000_000
+    assert len(text) > 1_200_000
+    assert reply.message.text == text[:1_000_000]
     assert [call.malformed is None for call in reply.message.tool_calls] == [False, True]
     assert len(reply.message.tool_calls[1].arguments) > 900_000
 
@@ -189,6 +191,51 @@ async def test_a_history_that_follows_its_answers_is_taken_whole(wire: Wire) -> 
 
         assert endpoint.refusals == []
         assert len(endpoint.ledger) == 4
+
+
+# -- answers that come apart -------------------------------------------------------------------------
+
+BEGINNING = "I read the file first. "
+LOOP = BEGINNING + "Let me look at the file again. " * 1_000
+
+
+@pytest.mark.parametrize(
+    ("step", "defect"),
+    [
+        (Step(text=LOOP), "it repeats itself"),
+        (Step(text="\n \t" * 4_000), "it is nothing but blanks"),
+        (Step(reasoning=LOOP), "it repeats itself"),
+        (Step(text=BEGINNING, tool_calls=[("read", " \n" * 10_000)]), "arguments are nothing but blanks"),
+    ],
+    ids=["a loop", "blanks", "thoughts", "arguments"],
+)
+async def test_an_answer_that_comes_apart_is_read_no_further(wire: Wire, step: Step, defect: str) -> None:
+    """Nobody waits for its end: the connection is closed, the next answer comes over another one."""
+    calls = step.tool_calls or GOOD.tool_calls
+    loop = replace(step, tool_calls=calls, fault=Fault.STALLED, chunk_bytes=4_000)
+
+    async with asking(wire, first(loop, GOOD)) as (client, endpoint):
+        reply = await client.ask(ask())
+        again = await client.ask(ask())
+
+        assert endpoint.connections == 2
+    assert reply.finish is FinishReason.DEGENERATE
+    assert (reply.message.tool_calls, reply.message.thinking) == ((), ())
+    assert defect in reply.message.text
+    assert len(reply.message.text) < 1_200
+    assert reply.usage.input_tokens > 50
+    assert 1_000 <= reply.usage.output_tokens < 5_000
+    assert again.finish is FinishReason.TOOL_CALLS
+
+
+async def test_a_table_of_zeros_may_be_written(wire: Wire) -> None:
+    """What stands in a file is no answer: arguments that repeat are as good as any."""
+    content = ("0, " * 20 + "\n") * 2_000
+    reply = await reply_of(wire, Step(text="Here:", tool_calls=[("write", {"content": content})]))
+
+    (call,) = reply.message.tool_calls
+    assert reply.finish is FinishReason.TOOL_CALLS
+    assert json.loads(call.arguments)["content"] == content
 
 
 # -- the connection ----------------------------------------------------------------------------------

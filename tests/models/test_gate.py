@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orch.errors import ProviderUnavailable, RateLimited, ServerFailed
+from orch.errors import AuthRefused, ProviderUnavailable, RateLimited, ServerFailed
 from orch.mission.events import FinishReason, Usage
 from orch.mission.transcript import AssistantMessage
 from orch.models import gate
@@ -136,7 +136,7 @@ def test_waits_double_where_the_endpoint_names_no_time() -> None:
     gaps = [after - before for before, after in zip(provider.asked, provider.asked[1:], strict=False)]
     for number, gap in enumerate(gaps):
         least = min(gate.LONGEST_WAIT_S, gate.FIRST_WAIT_S * 2**number)
-        assert least <= gap <= least * (1 + gate.JITTER) + 0.01
+        assert least <= gap <= least * (1 + gate.JITTER) + REFUSAL_S + 0.01
 
 
 def test_a_rate_that_is_used_up_closes_the_gate_before_a_refusal_has_to() -> None:
@@ -240,11 +240,12 @@ def test_what_others_were_told_holds_here_too() -> None:
         async def note(self, known: Known) -> None:
             self.noted.append(known)
 
+    said: list[tuple[float, str]] = []
     shared = Shared(Known(wait_s=12.0, limit=3))
     provider = Provider(refuse=lambda now: 4.0 if now < 13 else None)
 
     async def run() -> None:
-        gate_ = Gate(50, shared)
+        gate_ = Gate(50, shared, notice=lambda wait_s, why: said.append((wait_s, why)))
         async with asyncio.TaskGroup() as group:
             crowd = group.create_task(_crowd(gate_, provider, 5, 1), name="crowd")
             await elapse(1)
@@ -255,3 +256,65 @@ def test_what_others_were_told_holds_here_too() -> None:
     assert provider.asked[0] >= 12
     assert provider.most_at_once <= 3
     assert shared.noted[0].wait_s >= 4
+    assert said == [(12.0, "another orch was asked to wait")]
+
+
+def test_a_rate_that_is_used_up_for_long_is_said_once() -> None:
+    """Short pauses, and others while the gate is closed already, are no news."""
+    said: list[float] = []
+    for pause_s in (2.0, 30.0):
+        provider = Provider(pause_s=pause_s)
+        gate_ = Gate(2, notice=lambda wait_s, _why: said.append(wait_s))
+        virtual_time.run(_crowd(gate_, provider, 2, 1))
+    assert said == [30.0]
+
+
+def test_a_narrow_gate_serves_all_sessions_alike() -> None:
+    """At any time nobody has more than a few answers more than another, refused or not."""
+    answers: Counter[int] = Counter()
+    widest_gap = 0
+    dice = Random(1)  # noqa: S311 - replayable
+    provider = Provider(refuse=lambda _now: 0.5 if dice.random() < 0.1 else None)
+
+    async def session(gate_: Gate, number: int) -> None:
+        nonlocal widest_gap
+        for _ in range(8):
+            await gate_.ask(provider.ask, _unheard)
+            answers[number] += 1
+            if min(answers[other] for other in range(20)) < 7:
+                widest_gap = max(widest_gap, max(answers.values()) - min(answers[n] for n in range(20)))
+
+    async def run() -> None:
+        gate_ = Gate(4)
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(session(gate_, number), name=f"session {number}")
+
+    virtual_time.run(run())
+    assert provider.refused
+    assert widest_gap <= 3
+
+
+def test_a_key_that_is_refused_is_refused_for_all_that_wait() -> None:
+    """One of two places was asked with it: whoever comes after the refusal is not let through."""
+    asked = 0
+
+    async def refuse() -> Reply:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(LATENCY_S)
+        raise AuthRefused("no such key")
+
+    async def caller(gate_: Gate) -> None:
+        with pytest.raises(AuthRefused, match="no such key"):
+            await gate_.ask(refuse, _unheard)
+
+    async def run() -> None:
+        gate_ = Gate(2)
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(caller(gate_), name=f"session {number}")
+        await caller(gate_)
+
+    virtual_time.run(run())
+    assert asked == 2

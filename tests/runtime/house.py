@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from orch.config import Flags, ModelRef, Provider, Settings, load
+from orch.config import Flags, ModelFacts, ModelRef, Provider, Settings, load
 from orch.mission import events as ev
 from orch.mission.reduce import replay
 from orch.mission.result import Result
@@ -25,8 +25,9 @@ from orch.models.connect import CLIENTS
 from orch.models.interface import Model
 from orch.models.patience import Limits
 from orch.runtime import launch
+from orch.runtime.failures import COOL_DOWN_S
 from orch.runtime.launch import Launch
-from orch.runtime.orchestrator import View
+from orch.runtime.recorder import View
 from orch.store import journal
 from orch.store.folder import Folder
 from orch.tools.process_table import survivors
@@ -64,7 +65,7 @@ def a_mission() -> ev.MissionId:
 
 @dataclass
 class House:
-    """A workspace, and how to run missions in it."""
+    """A workspace, and how to run missions in it, with retries that cost no time."""
 
     workspace: Path
     mission: ev.MissionId = field(default_factory=a_mission)
@@ -72,6 +73,10 @@ class House:
     views: Sequence[View] = ()
     notices: list[str] = field(default_factory=list)
     max_concurrent: int = 0
+    retry_base_s: float = 0.001
+    cool_down_s: float = COOL_DOWN_S
+    others: Mapping[str, Endpoint] = field(default_factory=dict)  # more providers, by name
+    facts: Mapping[str, object] = field(default_factory=dict)  # what the settings say of the scripted model
     serve: Callable[[Script], AbstractContextManager[Endpoint]] = Endpoint
 
     @property
@@ -127,7 +132,8 @@ class House:
         """Serve `script`, and say with what a run is to be started."""
         with self.serve(script) as endpoint:
             yield self.told(endpoint)
-            assert not endpoint.refusals, "orch sent what no endpoint takes"
+            for each in (endpoint, *self.others.values()):
+                assert not each.refusals, "orch sent what no endpoint takes"
             self.max_concurrent = endpoint.max_concurrent
 
     def told(self, endpoint: Endpoint) -> Launch:
@@ -136,21 +142,36 @@ class House:
         environ = {"TEST_API_KEY": "sk-made-up", "HOME": str(self.workspace.parent), "PATH": "/usr/bin:/bin"}
         config = self.workspace.parent / ".config" / "orch" / "config.toml"
         config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(
-            f'[providers.test]\nkind = "{endpoint.provider}"\nbase_url = {json.dumps(endpoint.base_url)}\n'
-            'api_key_env = "TEST_API_KEY"\n'
-        )
+        providers = {"test": endpoint, **self.others}
+        tables = [_table(name, each) for name, each in providers.items()]
+        facts_table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.facts.items())
+        config.write_text("\n".join([*tables, f"[providers.test.models.scripted]\n{facts_table}"]))
         settings: Settings = replace(load(Flags(), self.workspace, environ), **self.settings)  # type: ignore[arg-type]
-        tls = shared_tls([endpoint.base_url])
+        tls = shared_tls(each.base_url for each in providers.values())
+        patience = Limits(idle_s=settings.idle_timeout_s, call_s=settings.turn_timeout_s)
 
         def provider(ref: ModelRef) -> Provider:
             return settings.providers[ref.provider]
 
-        def connect(ref: ModelRef) -> Model:
-            facts = catalog.facts(ref, provider(ref))
-            return CLIENTS[provider(ref).kind](provider(ref), ref.name, facts, tls=tls, limits=Limits())
+        def facts(ref: ModelRef) -> ModelFacts:
+            return catalog.facts(ref, provider(ref))
 
-        return Launch(self.folder, self.mission, settings, connect, provider, self.views, self.notices.append)
+        def connect(ref: ModelRef) -> Model:
+            client = CLIENTS[provider(ref).kind]
+            return client(provider(ref), ref.name, facts(ref), tls=tls, limits=patience)
+
+        return Launch(
+            self.folder,
+            self.mission,
+            settings,
+            connect,
+            provider,
+            self.views,
+            self.notices.append,
+            facts=facts,
+            retry_base_s=self.retry_base_s,
+            cool_down_s=self.cool_down_s,
+        )
 
     def _run(self, ended: tuple[MissionState, Result]) -> Run:
         state, result = ended
@@ -158,6 +179,14 @@ class House:
         check(run)
         assert not survivors(self.mission), "a command lives on"
         return run
+
+
+def _table(name: str, endpoint: Endpoint) -> str:
+    """Return a provider as the user's settings name it."""
+    return (
+        f'[providers.{name}]\nkind = "{endpoint.provider}"\nbase_url = {json.dumps(endpoint.base_url)}\n'
+        'api_key_env = "TEST_API_KEY"\n'
+    )
 
 
 def check(run: Run) -> None:
@@ -172,9 +201,8 @@ def check(run: Run) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """Return an empty house whose retries cost no time."""
-    monkeypatch.setattr(launch, "RETRY_BASE_S", 0.001)
+def house(tmp_path: Path) -> House:
+    """Return an empty house."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     return House(workspace)

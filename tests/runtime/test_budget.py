@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from orch.config import ModelFacts, ModelRef
 from orch.mission import events as ev
 from orch.mission.caps import Cap, Caps
-from orch.mission.state import NOTHING_SPENT, Spending
+from orch.mission.size import BYTES_PER_TOKEN
+from orch.mission.state import NOTHING_SPENT, SessionStatus, Spending
 from orch.mission.transcript import AssistantMessage, History, ToolMessage, UserMessage
 from orch.runtime import budget
-from orch.runtime.budget import BYTES_PER_TOKEN, LEAST_OUTPUT_TOKENS, Budget, Forecast
+from orch.runtime.budget import LEAST_OUTPUT_TOKENS, Budget, Forecast
 from orch.tools.desk import SessionOver
+from tests.mission.samples import S2, session
 
 LIMIT_S = 20.0
 SESSIONS = 50
@@ -279,17 +281,15 @@ def test_a_call_is_estimated_from_its_size_until_an_endpoint_has_counted() -> No
     forecast = Forecast(PRICES)
     forecast.open("s" * 300, ())
     history: History = (UserMessage(text="u" * 600),)
-    first = forecast.next(history, ())
+    told = session(S2, ev.Role.WORKER, SessionStatus.RUNNING)
+    first = forecast.next(replace(told, messages=history), ())
     assert first.input_tokens == 900 // BYTES_PER_TOKEN
     assert first.output_tokens == LEAST_OUTPUT_TOKENS
     assert first.cost_usd == pytest.approx((300 + 10 * LEAST_OUTPUT_TOKENS) / 1e6)
 
-    history += (AssistantMessage(text="a" * 9000),)
-    forecast.learn(history, 1, ev.Usage(input_tokens=1000, output_tokens=2000))
-    history += (ToolMessage(call_id="c", text="t" * 30),)
-    second = forecast.next(history, ["p" * 60])
+    forecast.learn(ev.Usage(input_tokens=1000, output_tokens=2000))
+    history += (AssistantMessage(text="a" * 9000), ToolMessage(call_id="c", text="t" * 30))
+    counted = replace(told, messages=history, counted_messages=2, counted_tokens=3000)
+    second = forecast.next(counted, ["p" * 60])
     assert second.input_tokens == 3000 + 90 // BYTES_PER_TOKEN
     assert second.output_tokens == 2000
-
-    compacted: History = (UserMessage(text="u" * 30), AssistantMessage(text="a"))
-    assert forecast.next(compacted, ()).input_tokens == 331 // BYTES_PER_TOKEN + 0

@@ -47,7 +47,7 @@ class Stopper:
         if left:
             asyncio.get_running_loop().call_soon(self._tick, left - 1)
         elif self.run is not None:
-            self.run.stop(ev.StopSignal.INTERRUPT, now=True)
+            self.run.ending.stop(ev.StopSignal.INTERRUPT, now=True)
 
 
 def watched(stopper: Stopper, monkeypatch: pytest.MonkeyPatch) -> None:

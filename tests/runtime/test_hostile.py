@@ -180,6 +180,7 @@ MUTE: Mapping[Flaw, Step] = {
     Flaw.EMPTY: Step(reasoning="hm"),
     Flaw.CUT: Step(text="and so on and", finish="length"),
     Flaw.REFUSED: Step(refusal="I won't."),
+    Flaw.DEGENERATE: Step(text="I will fix it now. " * 1_000, tool_calls=[("glob", {"pattern": "*"})]),
 }
 
 

@@ -11,7 +11,6 @@ from orch.errors import DiskRefused, MissionHeld, UsageError
 from orch.mission import events as ev
 from orch.mission.reduce import replay
 from orch.mission.state import MissionState
-from orch.runtime import launch
 from orch.store import board
 from orch.store.folder import Folder
 from orch.store.locks import MissionLock
@@ -254,7 +253,6 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(house: House, monkeypatch: p
 
     state, result = house.launch(mission(item("a"), worker=worker))
     monkeypatch.undo()
-    monkeypatch.setattr(launch, "RETRY_BASE_S", 0.001)
     again = house.resume(mission(item("a")))
 
     assert (result.exit_code, result.retryable) == (74, True)

@@ -15,7 +15,7 @@ import pytest
 from orch.mission import events as ev
 from orch.mission.reduce import reduce
 from orch.mission.state import MissionState, running_sessions
-from orch.runtime import orchestrator
+from orch.runtime import holdings, orchestrator
 from tests.endpoint import Script, Step
 from tests.play import (
     Player,
@@ -86,6 +86,28 @@ def test_whatever_agents_do_the_mission_ends_and_its_journal_is_sound(house: Hou
     check_slots(run, 8)
 
 
+def test_a_commander_that_has_the_same_done_again_and_again_is_stopped(house: House) -> None:
+    """Each round is approved, and none moves anything: it is told so, asked for a plan, and then stopped."""
+
+    def again(scene: Scene) -> Step:
+        task = {"description": "once more", "prompt": "Make a.txt.", "files": ["a.txt"]}
+        if scene.results("delegate_task"):
+            return say()
+        return call("delegate_task", agent="worker", check="grep -q made a.txt", **task)
+
+    def same(scene: Scene) -> Step:
+        path, done = scene.files[0], [call.name for call in scene.done]
+        if "write" in done:
+            return say()
+        return call("write", path=path, content="made\n") if "read" in done else call("read", path=path)
+
+    run = house.begin(mission(item("a"), commander=again, worker=same))
+
+    assert run.result.exit_code == 5, run.result.result
+    assert [event.stage for event in run.all(ev.Stagnation)] == list(ev.StagnationStage)
+    assert len(run.state.items) <= 5
+
+
 def test_one_slot_is_enough(house: House) -> None:
     """For items that depend on each other, with a rejection."""
     script = mission(item("a"), item("b", after=["a"]), item("c"), reviewer=once_rejecting("b.txt"))
@@ -153,7 +175,7 @@ def test_an_item_waits_for_a_file_that_another_process_holds(
 def test_a_file_that_stays_taken_fails_its_item(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the holder's name; the rest is done."""
     monkeypatch.setattr(orchestrator, "LEASE_RETRY_S", 0.02)
-    monkeypatch.setattr(orchestrator, "LEASE_LIMIT_S", 0.1)
+    monkeypatch.setattr(holdings, "LEASE_LIMIT_S", 0.1)
     with another_process_holding(house, "a.txt") as holder:
         run = house.begin(mission(item("a"), item("b")))
 
@@ -169,7 +191,7 @@ def test_a_file_that_somebody_took_between_two_runs_is_waited_for(
 ) -> None:
     """Its Worker goes on when the file is free; if it stays taken the item fails, and the others are done."""
     monkeypatch.setattr(orchestrator, "LEASE_RETRY_S", 0.02)
-    monkeypatch.setattr(orchestrator, "LEASE_LIMIT_S", 0.1 if stays else 60.0)
+    monkeypatch.setattr(holdings, "LEASE_LIMIT_S", 0.1 if stays else 60.0)
     plan = (item("a"), item("b"))
     whole = house.begin(mission(*plan), max_parallel=1)
     house.cut(next(e for e in whole.all(ev.ItemStarted) if e.item == "a"))

@@ -27,15 +27,15 @@ from tests.runtime.house import House
 @pytest.mark.parametrize(
     ("error", "action", "outcome"),
     [
-        (RateLimited(), Action.RETRY, ev.Outcome.PROVIDER),
+        (RateLimited(), Action.WAIT, ev.Outcome.PROVIDER),
         (ServerFailed("no", status=500), Action.RETRY, ev.Outcome.PROVIDER),
         (ConnectionLost(), Action.RETRY, ev.Outcome.PROVIDER),
         (BadStream(), Action.RETRY, ev.Outcome.PROVIDER),
         (AuthRefused(), Action.END_RUN, ev.Outcome.AUTH),
-        (UnknownModel("no", model="m"), Action.END_RUN, ev.Outcome.ERROR),
-        (ProviderUnavailable(), Action.END_RUN, ev.Outcome.PROVIDER),
-        (ContextOverflow(), Action.FAIL_SESSION, ev.Outcome.PROVIDER),
-        (RequestRefused("no", status=400), Action.FAIL_SESSION, ev.Outcome.PROVIDER),
+        (UnknownModel("no", model="m"), Action.SWITCH, ev.Outcome.ERROR),
+        (ProviderUnavailable(), Action.SWITCH, ev.Outcome.PROVIDER),
+        (ContextOverflow(), Action.COMPACT, ev.Outcome.PROVIDER),
+        (RequestRefused("no", status=400), Action.REPAIR, ev.Outcome.PROVIDER),
     ],
 )
 def test_every_error_of_a_model_has_its_row(error: ModelError, action: Action, outcome: ev.Outcome) -> None:
@@ -56,8 +56,9 @@ def test_other_errors_are_none_of_its_business() -> None:
 
 def test_an_endpoint_that_asks_for_too_long_a_wait_is_not_asked_again() -> None:
     """Whoever runs it can resume when it is back."""
-    assert recovery.is_retried(RateLimited(retry_after_s=recovery.LONGEST_WAIT_S))
-    assert not recovery.is_retried(RateLimited(retry_after_s=recovery.LONGEST_WAIT_S + 1))
+    longest_s = recovery.LONGEST_WAIT_S
+    assert recovery.is_retried(ServerFailed("no", status=503, retry_after_s=longest_s))
+    assert not recovery.is_retried(ServerFailed("no", status=503, retry_after_s=longest_s + 1))
 
 
 def _waited(error: Exception, attempt: int) -> float:
@@ -72,8 +73,8 @@ def test_waits_grow_with_jitter_that_only_adds() -> None:
     for attempt, least in ((1, 1.0), (2, 2.0), (3, 4.0)):
         assert least <= _waited(ConnectionLost(), attempt) <= least + 1.0
     assert _waited(ConnectionLost(), 99) <= recovery.LONGEST_WAIT_S / 2 + 1.0
-    assert _waited(RateLimited(retry_after_s=30.0), 1) == 30.0
-    assert _waited(RateLimited(retry_after_s=0.0), 1) >= 1.0
+    assert _waited(ServerFailed("no", status=503, retry_after_s=30.0), 1) == 30.0
+    assert _waited(ServerFailed("no", status=503, retry_after_s=0.0), 1) >= 1.0
 
 
 # ---- in a mission
@@ -124,12 +125,14 @@ def test_a_provider_that_stays_down_parks_the_mission(house: House) -> None:
 
 
 def test_a_wait_that_is_too_long_parks_the_mission_at_once(house: House) -> None:
-    """Nobody waits for an hour in the hope that nothing else goes wrong."""
+    """Nobody waits for an hour in the hope that nothing else goes wrong; the resume need not."""
     run = house.begin(mission(item("a"), worker=always(refused(429, retry_after="3600"))))
+    again = house.resume(mission(item("a")))
 
     assert run.result.exit_code == 75
     assert run.all(ev.Retry) == []
-    assert "given up after 1 tries" in run.state.ending
+    assert "for longer than orch waits" in run.state.ending
+    assert again.result.exit_code == 0, again.result.result
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 77), (403, 77)])

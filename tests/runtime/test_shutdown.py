@@ -16,7 +16,7 @@ from orch.errors import Terminated
 from orch.mission import events as ev
 from orch.mission.events import StopSignal
 from orch.mission.state import MissionState
-from orch.runtime import launch, orchestrator, shutdown
+from orch.runtime import orchestrator, shutdown
 from orch.tools import processes
 from tests import program
 from tests.endpoint import Script, Step
@@ -252,10 +252,9 @@ def test_a_second_signal_gives_a_command_no_time_at_all(
 @pytest.mark.fault(16)
 def test_a_wait_between_two_tries_is_cut_short(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is on its way that was paid for; the next run asks again."""
-    monkeypatch.setattr(launch, "RETRY_BASE_S", 600.0)
     monkeypatch.setattr(orchestrator, "GRACE_S", 600.0)
     busy = mission(item("a"), worker=lambda _scene: refused(503))
-    stopped = replace(house, views=(Signaller(signal.SIGTERM, "retry"),)).begin(busy)
+    stopped = replace(house, retry_base_s=600.0, views=(Signaller(signal.SIGTERM, "retry"),)).begin(busy)
     _check_stopped(stopped, signal.SIGTERM)
     assert house.resume(mission(item("a"))).result.exit_code == 0
 
@@ -265,7 +264,7 @@ def test_a_call_that_fails_during_the_grace_is_not_made_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would start a turn that has to end at once."""
-    monkeypatch.setattr(launch, "RETRY_BASE_S", 600.0)
+    house.retry_base_s = 600.0
     monkeypatch.setattr(orchestrator, "GRACE_S", 600.0)
 
     def worker(_scene: Scene) -> Step:

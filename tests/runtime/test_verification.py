@@ -86,6 +86,102 @@ def test_a_red_command_that_names_one_owner_becomes_its_fix(house: House) -> Non
     assert run.result.todo.total == 3
 
 
+def test_what_matters_is_found_in_the_middle_of_a_long_log(house: House) -> None:
+    """A hundred kilobytes before it and behind it: the owner is found, and told those lines."""
+    noise = "seq -f 'step %.0f of many: done, and nothing to say about it' 2000"
+    verify = [
+        f"{noise}; r=0; grep -q right a.txt || {{ echo 'a.txt:1: error: bad'; r=3; }}; {noise}; exit $r"
+    ]
+    run = house.begin(mission(item("a"), item("b"), verify=verify, worker=_right_as_a_fix))
+
+    (issue, *_) = run.all(ev.IssueOpened)
+    assert run.result.exit_code == 0, run.result.result
+    assert (issue.item, issue.source) == ("a", ev.IssueSource.VERIFICATION)
+    assert "a.txt:1: error: bad" in issue.text
+    assert "step 2000 of many" in issue.text
+    assert "a.txt:1: error: bad" in run.state.items[ev.ItemId("a.fix1")].spec.instructions
+    assert len(issue.text) < 6_000
+
+
+def _right_as_a_fix(scene: Scene) -> Step:
+    """Worker: do it right only as a fix."""
+    if ".fix" not in scene.field("id") and scene.field("title") != "mend it":
+        return build(scene)
+    steps = [call("read", path="a.txt"), call("write", path="a.txt", content="made right\n"), say()]
+    return steps[len(scene.done)]
+
+
+def test_a_red_command_that_names_nobody_is_decided_by_the_commander(house: House) -> None:
+    """It delegates, the item is reviewed, the command exits 0: sealed."""
+
+    def commander(scene: Scene) -> Step:
+        """Woken with an issue of nobody's: delegate it."""
+        if "nobody owns it" not in scene.told or "mend it" in scene.told:
+            return lead(scene)
+        if scene.results("delegate_task"):
+            return say()
+        return call(
+            "delegate_task",
+            agent="worker",
+            description="mend it",
+            prompt="Make it right.",
+            files=["a.txt"],
+            check="grep -q right a.txt",
+        )
+
+    verify = ["grep -q right a.txt || { echo 'it is broken'; exit 3; }"]
+    run = house.begin(
+        mission(item("a"), verify=verify, worker=_right_as_a_fix, commander=commander), max_parallel=1
+    )
+
+    assert run.result.exit_code == 0, run.result.result
+    assert red(run, SEAL) == [3, 0]
+    (issue,) = run.all(ev.IssueOpened)
+    assert (issue.item, "it is broken" in issue.text) == (None, True)
+    reviews = [e.item for e in run.all(ev.ReviewSubmitted) if e.verdict is ev.Verdict.APPROVE]
+    assert len(reviews) == 2
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["silent", "asks"])
+def test_a_command_that_stays_red_is_fixed_three_times_then_the_commander_decides(
+    house: House, asks: bool
+) -> None:
+    """It gives up, or asks a person; either way the result says which command, and what it said."""
+
+    def commander(scene: Scene) -> Step:
+        """Woken when the fixes are used up: block, or stop."""
+        if asks and "a.fix3" in scene.told:
+            return call("block_mission", question="a.txt is never right: what should it be?")
+        return lead(scene)
+
+    run = house.begin(mission(item("a"), verify=["echo 'a.txt: never right'; exit 3"], commander=commander))
+
+    fixes = [key for key in run.state.items if ".fix" in key]
+    woken = [e for e in run.all(ev.MessageSent) if e.reason is ev.MessageReason.WAKE]
+    assert fixes == ["a.fix1", "a.fix2", "a.fix3"]
+    assert all(run.status(key) == "completed" for key in fixes)
+    assert any("never right" in event.text for event in woken)
+    assert run.result.exit_code == (3 if asks else 1)
+    assert "never right" in run.result.result
+
+
+def test_a_red_check_goes_back_to_its_worker_then_to_a_fresh_one_then_the_commander_hears(
+    house: House,
+) -> None:
+    """With what the check said; each round has its review, and in the end the item says why it failed."""
+    check = "echo 'a.txt:1: error: no such colour'; exit 3"
+    run = house.begin(mission(item("a", check=check)))
+
+    told = [e.text for e in run.all(ev.MessageSent) if e.reason is ev.MessageReason.REJECTION]
+    workers = [e for e in run.all(ev.SessionStarted) if e.role is ev.Role.WORKER]
+    assert (run.result.exit_code, run.status("a")) == (1, "failed")
+    assert told
+    assert all("no such colour" in text for text in told)
+    assert len(workers) == 2
+    assert "rejected again after a fresh Worker" in run.state.items[ev.ItemId("a")].reason
+    assert any("no such colour" in blocker.text for blocker in run.result.blockers)
+
+
 @pytest.mark.fault(41)
 def test_a_file_that_a_person_changed_after_its_review_is_reviewed_again(house: House) -> None:
     """Sealed means proven on the tree as it is: the change becomes a fix item, then it is sealed."""
@@ -192,6 +288,7 @@ def test_a_tree_of_a_setup_does_not_become_the_items(
 )
 def test_a_red_setup_is_a_rejection(house: House, setup: str, words: str) -> None:
     """The Worker hears of it, and in the end the item fails without a single review."""
+    house.facts = {"context_tokens": 200_000}  # one of the commands is as long as a book
     run = house.begin(mission(item("a", setup=setup)))
 
     assert run.result.exit_code == 1

@@ -13,7 +13,6 @@ import pytest
 
 from orch.mission.reduce import replay
 from orch.mission.state import ItemStatus, MissionStatus
-from orch.runtime import launch
 from orch.store.journal import read
 from tests.play import item, mission
 from tests.program import Bench, bench
@@ -56,11 +55,8 @@ def test_a_journal_of_an_earlier_orch_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.fault(61)
 @pytest.mark.parametrize("after", [1, 6, 12, 18, 29, 46, 61, 79, 88, 104, 136, 151, 153])
-def test_a_mission_of_an_earlier_orch_is_taken_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
+def test_a_mission_of_an_earlier_orch_is_taken_up(tmp_path: Path, after: int) -> None:
     """From wherever it was cut off, to the seal; what was written stays as it was."""
-    monkeypatch.setattr(launch, "RETRY_BASE_S", 0.001)
     old = b"".join(LINES[:after])
     house = left_behind(tmp_path, old)
 

@@ -27,7 +27,7 @@ from orch.errors import MissionHeld
 from orch.store import locks
 from orch.store.folder import Folder
 
-locks.PATIENCE_S = 0.02
+locks.PATIENCE_S = locks.NAME_PATIENCE_S = 0.02
 name = sys.argv[1]
 print("ready", flush=True)
 for line in sys.stdin:
@@ -88,6 +88,7 @@ def starters(count: int) -> Iterator[list[Starter]]:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask once."""
     monkeypatch.setattr(locks, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(locks, "NAME_PATIENCE_S", 0.0)
 
 
 @pytest.fixture
@@ -234,6 +235,23 @@ def test_what_a_killed_holder_left_is_swept(tmp_path: Path, acquire: Acquire) ->
     acquire(tmp_path)
 
     assert not leftover.exists()
+
+
+def test_a_holder_that_has_just_begun_is_named_all_the_same(
+    tmp_path: Path, acquire: Acquire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is refused waits until it has written down who it is; an old note names nobody."""
+    acquire(tmp_path, "m-first")
+    note = Folder(tmp_path).locks / "holder.json"
+    said = note.read_text()
+    note.write_text(said.replace("m-first", "m-dead").replace('"start_ticks":', '"start_ticks":1'))
+    monkeypatch.setattr(locks, "NAME_PATIENCE_S", 60.0)
+    monkeypatch.setattr("time.sleep", lambda _: note.write_text(said))
+
+    with pytest.raises(MissionHeld) as held:
+        acquire(tmp_path)
+
+    assert held.value.mission == "m-first"
 
 
 def test_a_readers_probe_does_not_refuse_a_starter(

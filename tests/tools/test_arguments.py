@@ -63,11 +63,11 @@ def test_a_plan_as_text_is_a_plan() -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("read", {}, r"wrong arguments for read: path: Field required\. It takes: path, offset, limit"),
+        ("read", {}, r"wrong arguments for read: path: Field required\. read takes: path, offset\?, limit\?"),
         ("bash", {"command": "x", "timeout_s": "soon"}, "timeout_s: Input should be a valid number"),
         ("bash", {"command": "x", "timeout_s": "nan"}, "timeout_s: Input should be a finite number"),
         ("submit_review", {"verdict": "maybe"}, "'approve' or 'reject'"),
-        ("list_background", [], "It takes: nothing"),
+        ("list_background", [], "list_background takes: nothing"),
     ],
 )
 def test_what_cannot_be_read_is_explained(tool: str, arguments: object, words: str) -> None:

@@ -1,6 +1,9 @@
 """Every tool there is: what a model is told of it, and how a call of it is read and shown."""
 
+import errno
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,27 @@ async def test_the_looking_tools_look(tmp_path: Path) -> None:
         assert found.text.splitlines()[0] == "a.txt"
         assert "two" in hits.text
         assert desk.session.seen.keys() == {"a.txt"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.ESTALE])
+async def test_what_the_system_refuses_in_a_corner_is_told_to_the_model(tmp_path: Path, code: int) -> None:
+    """No error of a file ends the run, whichever tool did not expect it."""
+
+    def refuses(_content: str) -> str:
+        raise OSError(code, os.strerror(code), "context.md")
+
+    async with opened(tmp_path) as office:
+        desk = await office.worker(A)
+        desk = replace(desk, place=replace(desk.place, write_context=refuses))
+        call = ToolCall(id="c", name="write_context", arguments='{"content": "x"}')
+
+        with pytest.raises(ToolError, match=f"write_context broke off, .*{os.strerror(code)}.*another way"):
+            await toolbox.run(desk, call)
+
+
+def test_what_a_tool_takes_is_one_line() -> None:
+    """What may be left out is marked; of no tool there is nothing to say."""
+    assert toolbox.takes("read") == "read takes: path, offset?, limit?"
+    assert toolbox.takes("list_background") == "list_background takes: nothing"
+    assert toolbox.takes("nonsense") == ""

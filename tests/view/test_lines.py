@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orch.mission import events as ev
-from orch.mission.caps import Amount, Cap
+from orch.mission.caps import Amount, Cap, Caps
 from orch.mission.state import MissionState
 from orch.mission.transcript import AssistantMessage
 from orch.view import lines
@@ -45,6 +45,8 @@ _OWN: dict[object, st.SearchStrategy[Any]] = {
     float: st.floats(0, 1e6),
     Amount: st.integers(1, 10**9) | st.floats(0.5, 1e6),
     ev.Usage: st.just(ev.Usage()),
+    ev.Usage | None: st.none() | st.just(ev.Usage()),
+    Caps: st.just(Caps()),
     AssistantMessage: st.just(AssistantMessage(text="hm")),
 }
 STATE = Simulation(casts.cast()).start().run().state
@@ -131,6 +133,53 @@ def test_a_fact_takes_one_row_with_the_time_since_the_start(width: int) -> None:
     assert "[bold]x[/bold]" in shown[0]
     assert shown[2].endswith("healed: a b")
     assert "\x1b" not in "".join(shown)
+
+
+def _said_at(*events: tuple[float, ev.Event]) -> list[str]:
+    """Return the lines for events at these seconds."""
+    out = io.StringIO()
+    view = lines.Lines(Console(file=out, width=200), 200)
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    for at, event in events:
+        stamp = (began + timedelta(seconds=at)).isoformat()
+        view.show(event.model_copy(update={"ts": stamp}), STATE)
+    return out.getvalue().splitlines()
+
+
+def test_a_provider_that_asks_to_wait_is_said_once_a_closing() -> None:
+    """However many sessions hear it; short ones right behind each other are told of once in a while."""
+
+    def refusal(delay_s: float) -> ev.Retry:
+        return ev.Retry(
+            session=SESSION, attempt=1, delay_s=delay_s, error="RateLimited", text="p: fewer, please"
+        )
+
+    wave = [(0.01 * n, refusal(5.0 - 0.01 * n)) for n in range(50)]
+    probes = [(5.5, refusal(1.0)), (6.6, refusal(30.0)), (7.0, refusal(29.0)), (37.0, refusal(2.0))]
+
+    assert [line[8:] for line in _said_at(*wave, *probes)] == [
+        "the provider asks to wait, 5.0s: p: fewer, please",
+        "the provider asks to wait, 30.0s: p: fewer, please",
+        "the provider asks to wait, 2.0s: p: fewer, please",
+    ]
+
+
+def test_other_retries_are_said_each() -> None:
+    """They are trouble of one session."""
+    failed = ev.Retry(session=SESSION, attempt=1, delay_s=9.0, error="ServerFailed", text="p failed")
+    assert len(_said_at((0.0, failed), (1.0, failed))) == 2
+
+
+def test_a_role_that_goes_on_with_another_model_is_said_once() -> None:
+    """Until its own is tried again."""
+    worker, own, other = ev.Role.WORKER, "p/own", "p/other"
+    switched = ev.ModelSwitched(session=SESSION, role=worker, model=other, before=own, reason="p is down")
+    restored = ev.ModelRestored(role=worker, model=own)
+
+    said = _said_at((0, switched), (1, switched), (2, restored), (3, switched))
+
+    goes_on = "worker goes on with p/other: p is down"
+    assert [line[8:] for line in said] == [goes_on, "the next worker begins with p/own again", goes_on]
 
 
 def test_a_very_narrow_terminal_still_gets_words() -> None:
