@@ -4,7 +4,7 @@
 """
 
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from tests.faults import FAULTS, Table
 
-_TABLE = pytest.StashKey[Table]()
+TABLE = Table()
+"""Of this session; filled by the process that hears of all tests."""
 _FAULTS = "faults"
 _FIGURE = "figure"
 
@@ -30,7 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "fault(number, ...): the faults of tests/faults.py that a test injects"
     )
-    config.stash[_TABLE] = Table()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,25 +46,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _injected(properties: list[tuple[str, object]]) -> tuple[int, ...]:
-    return next((value for name, value in properties if name == _FAULTS and isinstance(value, tuple)), ())
+    """Return the faults of a test; between processes a tuple becomes a list."""
+    found = next((value for name, value in properties if name == _FAULTS), None)
+    return tuple(found) if isinstance(found, list | tuple) else ()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Take a test's outcome and figure into the table."""
-    report = yield
-    faults = _injected(item.user_properties)
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take a test's outcome and figure into the table, in whichever process it ran."""
+    faults = _injected(report.user_properties)
     if faults and (report.when == "call" or not report.passed):
-        figure = "; ".join(str(value) for name, value in item.user_properties if name == _FIGURE)
-        name = item.nodeid.partition("[")[0]
-        item.config.stash[_TABLE].add(faults, name, report.outcome, figure)
-    return report
+        figure = "; ".join(str(value) for name, value in report.user_properties if name == _FIGURE)
+        TABLE.add(faults, report.nodeid.partition("[")[0], report.outcome, figure)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table."""
     if config.getoption("--faults"):
-        for line in config.stash[_TABLE].lines():
+        for line in TABLE.lines():
             terminalreporter.write_line(line)
 
 
@@ -72,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A fault without a test fails a run of the table."""
     whole = session.config.getoption("--faults") and session.config.args_source.name != "ARGS"
-    if whole and session.config.stash[_TABLE].missing and session.exitstatus == pytest.ExitCode.OK:
+    if whole and TABLE.missing and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
