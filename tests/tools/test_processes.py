@@ -399,7 +399,9 @@ async def test_closing_ends_all_jobs(tmp_path: Path) -> None:
             )
         ]
 
-    assert [job.finished is not None and job.finished.exit_code for job in jobs] == [143, 137, 143]
+    codes = [job.finished.exit_code if job.finished else None for job in jobs]
+    assert codes[:2] == [143, 137]
+    assert codes[2] in (0, 143), "it waits for one that may be ended before it"
     assert await _survivors() == ()
     with pytest.raises(ToolError, match="stopping"):
         await commands.start("true", cwd=tmp_path, log=tmp_path / "x.log", timeout_s=1)
