@@ -1,5 +1,6 @@
 """The command line as a whole: help, version, start-up, and what becomes of bugs and of Windows."""
 
+import os
 import re
 import subprocess
 import sys
@@ -126,3 +127,17 @@ def test_arguments_that_are_no_utf_8_do_no_harm(bench: Bench) -> None:
     ended = bench.run("task", "x", "-m", "ollama/x", "-C", "caf\udce9")
     assert ended.code == 2
     assert "Traceback" not in ended.err
+
+
+def test_an_interrupt_while_orch_is_loaded_ends_it_without_a_word(tmp_path: Path) -> None:
+    """A module that it loads is interrupted, as Ctrl-C would: no traceback, 130."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{program.ROOT}"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "orch", "--help"],
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")

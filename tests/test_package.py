@@ -95,7 +95,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_package_is_orch_and_so_is_its_program() -> None:
     """A name, a program, and nothing older than Python 3.11."""
     assert PROJECT["name"] == "orch"
-    assert PROJECT["scripts"] == {"orch": "orch.main:main"}
+    assert PROJECT["scripts"] == {"orch": "orch.__main__:main"}
     assert PROJECT["requires-python"] == ">=3.11"
 
 
@@ -142,7 +142,7 @@ def test_the_wheel_carries_its_licence_and_its_program(wheel: zipfile.ZipFile) -
     inside = {name.partition(".dist-info/")[2]: name for name in wheel.namelist() if ".dist-info/" in name}
 
     assert wheel.read(inside["licenses/LICENSE"]) == (ROOT / "LICENSE").read_bytes()
-    assert b"orch = orch.main:main" in wheel.read(inside["entry_points.txt"])
+    assert b"orch = orch.__main__:main" in wheel.read(inside["entry_points.txt"])
 
 
 @pytest.mark.parametrize("document", ["README.md", "orch/README.md"])

@@ -38,7 +38,7 @@ def chosen(settings: Settings, had: Caps, say: Callable[[str], None]) -> Caps:
     ]
     if added:
         words = " and ".join(setting(cap, amount) for cap, amount in added)
-        say(f"no terminal, or CI is set: {words}; other values set other caps")
+        say(f"no terminal, or CI is set, so it has caps: {words}; flags set others")
     return DEFAULTS.model_copy(update=caps.model_dump(exclude_none=True))
 
 

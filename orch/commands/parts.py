@@ -69,6 +69,8 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
 
     def run(screen: Screen, goes: _Goes) -> Result:
         goes.goal = clean(demo_mode.goal(goal()) if demo else goal())
+        if demo and (asked.flags.model or asked.flags.role_models or asked.flags.fallback_models):
+            raise UsageError("--demo is played by a scripted model: leave out --demo, or the models")
         folder = folder_of(asked.workspace, make=demo)
         if demo:
             demo_mode.refuse_foreign(folder.workspace)
@@ -101,6 +103,8 @@ def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
     """Take a mission up again, or print the result of one that is closed; return the exit code."""
 
     def run(screen: Screen, goes: _Goes) -> Result:
+        if reply is not None and not reply.strip():
+            raise UsageError("--reply is empty: say what the mission asked for, or leave it out")
         folder = folder_of(asked.workspace)
         chosen = _chosen(folder, mission)
         state = replay(journal.read(folder.mission(chosen)))

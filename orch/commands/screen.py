@@ -16,7 +16,6 @@ from rich.console import Console
 from orch.commands.options import OutputFormat
 from orch.commands.place import columns
 from orch.errors import UsageError
-from orch.mission.caps import setting
 from orch.mission.events import Outcome
 from orch.mission.result import Result
 from orch.runtime.recorder import View
@@ -113,20 +112,17 @@ def closing(result: Result) -> tuple[str, ...]:
     """Return what a person is told at the end."""
     usage = result.usage
     cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd is not None else ""
-    issues = f"{result.issues.open} issue{'' if result.issues.open == 1 else 's'} open"
-    done = f"{result.todo.done}/{result.todo.total} done, {issues}"
+    done = f"{result.todo.done}/{result.todo.total} done, {_count(result.issues.open, 'issue')} open"
     tokens = usage.input_tokens + usage.output_tokens
     shown = f"{tokens / 1000:.0f}k" if tokens >= ROUNDED_TOKENS else str(tokens)
-    spent = f"{result.num_turns} turns, {shown} tokens{cost}"
-    head = f"{result.subtype}: {done}; {result.num_sessions} sessions, {spent}, {result.duration_s:.1f}s"
-    return (head, f"go on with: {result.resume}{_raised(result)}") if result.resume else (head,)
+    sessions, turns = _count(result.num_sessions, "session"), _count(result.num_turns, "turn")
+    spent = f"{sessions}, {turns}, {shown} tokens{cost}, {result.duration_s:.1f}s"
+    head = f"{result.subtype}: {done}; {spent}"
+    return (head, f"go on with: {result.next}") if result.next else (head,)
 
 
-def _raised(result: Result) -> str:
-    """Return the flag that makes room where a cap ended the run: the double, as a proposal."""
-    cap = result.reached if result.subtype is Outcome.LIMIT else None
-    amount = result.caps.of(cap) if cap is not None else None
-    return f" {setting(cap, amount * 2)}" if cap is not None and amount is not None else ""
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _columns(outlet: Outlet) -> int:

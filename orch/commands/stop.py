@@ -31,4 +31,8 @@ def stop(
         typer.echo(f"orch: still alive: {', '.join(map(str, halted.pids))}; kill -9 ends them", err=True)
     elif halted.is_held:
         typer.echo("orch: the workspace is still held, by a process that cannot be named", err=True)
+    elif halted.mission:
+        typer.echo(f"orch: stopped {halted.mission}; `orch resume` goes on", err=True)
+    else:
+        typer.echo("orch: nothing was running here", err=True)
     raise typer.Exit(0 if halted.is_over else 1)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 from orch.mission import brief, seal
-from orch.mission.caps import Cap, Caps
+from orch.mission.caps import Amount, Cap, Caps, setting
 from orch.mission.events import (
     Blocker,
+    Budget,
     ItemId,
     MissionId,
     Outcome,
@@ -117,6 +118,7 @@ class Result(Frozen):
     mission: MissionId | None
     goal: str
     resume: str | None
+    next: str | None
     todo: Count
     issues: IssueCount
     blockers: tuple[Blocker, ...]
@@ -161,6 +163,7 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         mission=state.mission or None,
         goal=state.goal,
         resume=None if closed else resume,
+        next=None if closed else next_line(state, resume),
         todo=Count(done=sum(1 for i in items if i.status is ItemStatus.COMPLETED), total=len(items)),
         issues=IssueCount(open=len(issues), closed=len(state.issues) - len(issues)),
         blockers=() if closed else state.end_blockers or seal.blockers(state),
@@ -192,6 +195,32 @@ def summarise(state: MissionState, resume: str | None) -> Result:
 def _reached(state: MissionState) -> Cap | None:
     capped = state.outcome in (Outcome.LIMIT, Outcome.TIMEOUT)
     return state.exhausted.limit if capped and state.exhausted is not None else None
+
+
+def next_line(state: MissionState, resume: str | None) -> str | None:
+    """Return the line that helps a person on: `resume`, with what is wanting filled in or left to fill in.
+
+    A cap is proposed as the double, or as what makes room for the call that did not fit; the `resume` that
+    programs read stays without it, so that none raises a cap by itself.
+    """
+    if resume is None:
+        return None
+    fact = state.exhausted
+    if state.outcome is Outcome.BLOCKED:
+        return f"{resume} --reply TEXT"
+    if state.outcome is Outcome.LIMIT and fact is not None:
+        return f"{resume} {setting(fact.limit, _more(fact))}"
+    if state.outcome is Outcome.LIMIT and any(s.turns >= state.max_turns for s in state.sessions.values()):
+        return f"{resume} --max-turns {state.max_turns * 2}"
+    return resume
+
+
+def _more(fact: Budget) -> Amount:
+    """Return a cap that makes room: the double, unless that is not enough."""
+    wanted = fact.spent + fact.needed
+    if fact.cap * 2 > wanted:
+        return fact.cap * 2
+    return float(f"{wanted * 2:.2g}") if fact.limit is Cap.USD else int(wanted * 2)
 
 
 def usage_report(spending: Spending) -> UsageReport:
@@ -228,6 +257,7 @@ def nothing_started(goal: str, outcome: Outcome, code: int, text: str) -> Result
         mission=None,
         goal=goal,
         resume=None,
+        next=None,
         todo=Count(done=0, total=0),
         issues=IssueCount(open=0, closed=0),
         blockers=(),

@@ -45,6 +45,7 @@ class MissionEntry(Frozen):
     sessions: tuple[SessionEntry, ...]
     usage: UsageReport
     resume: str | None
+    next: str | None
 
 
 class Missions(Frozen):

@@ -30,10 +30,14 @@ LOOK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """What lives on in spite of the stop: `pids`, and whether the workspace is still held by the mission."""
+    """What lives on in spite of the stop: `pids`, and whether the workspace is still held by the mission.
+
+    `mission` is the one that ran and was stopped, if one did.
+    """
 
     pids: tuple[int, ...]
     is_held: bool
+    mission: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -58,7 +62,7 @@ def halt(folder: Folder, mission: str | None, *, now: bool) -> Halted:
             return Halted((pid,) if pid else (), is_held=_holds(folder, holder))
     marks = (mission,) if mission is not None else survey.mission_ids(folder)
     left = (pid for mark in marks for pid in end_survivors(mark, folder.mission(mark).jobs))
-    return Halted(tuple(left), is_held=False)
+    return Halted(tuple(left), is_held=False, mission=holder.mission if holder is not None else None)
 
 
 def _named(folder: Folder) -> locks.Holder | None:

@@ -25,14 +25,13 @@ from orch.mission.result import Result, summarise
 from orch.mission.state import ItemStatus, MissionState, MissionStatus
 from orch.models.gate import Alone, Gates, Memory
 from orch.models.interface import Model
-from orch.runtime import shutdown, watchdog
+from orch.runtime import shutdown, survey, watchdog
 from orch.runtime.asking import Voice
 from orch.runtime.budget import failure, spent, used_up
 from orch.runtime.failures import COOL_DOWN_S
-from orch.runtime.orchestrator import Orchestrator
+from orch.runtime.orchestrator import JOURNAL_GONE, Orchestrator
 from orch.runtime.recorder import Recorder, View
 from orch.runtime.session import Conversation
-from orch.runtime.survey import resume_line
 from orch.store import board
 from orch.store.blobs import Blobs
 from orch.store.folder import Folder, MissionFolder, atomic_write
@@ -94,6 +93,10 @@ class Launch:
 def begin(launch: Launch, started: ev.MissionStarted) -> tuple[MissionState, Result]:
     """Start a mission and run it to its end. Blocks; raises `UsageError` if it cannot start."""
     with shutdown.settled(), _proven(), MissionLock.acquire(launch.folder, launch.mission):
+        for before in survey.mission_ids(launch.folder)[
+            :1
+        ]:  # its run may have been killed, and left commands
+            end_survivors(before, launch.folder.mission(before).jobs)
         journal = Journal.create(launch.folder.mission(launch.mission))
         return _run(launch, journal, MissionState(), (started,))
 
@@ -145,8 +148,11 @@ def _run(
         with asyncio.Runner() as runner:
             state = runner.run(_live(launch, journal, state, first))
     finally:
+        goes_on = journal.alive()
         journal.close()
-    result = summarise(state, resume_line(launch.folder.workspace, launch.mission))
+    result = summarise(
+        state, survey.resume_line(launch.folder.workspace, launch.mission) if goes_on else None
+    )
     _keep(launch.folder.mission(launch.mission), result)
     return state, result
 
@@ -192,7 +198,8 @@ async def _live(
             ended = orchestrator.state
         except* DiskRefused as refused:
             refusal = _leaf(refused)
-            ended = await _cut_off(orchestrator, str(refusal))
+            is_there = await asyncio.to_thread(journal.alive)
+            ended = await _cut_off(orchestrator, str(refusal) if is_there else JOURNAL_GONE)
         except* Exception as bug:  # noqa: BLE001 - the boundary of the mission: nothing of it may be lost
             ended = await _crashed(orchestrator, launch.folder.mission(launch.mission), bug)
         with suppress(DiskRefused):

@@ -38,6 +38,10 @@ LOOK_AGAIN_S = 30.0
 """The driver looks at the state at least this often, whatever it was told."""
 CANCEL_LIMIT_S = 10.0
 """Cancelled work has this long to end its commands."""
+JOURNAL_GONE = (
+    "the mission's journal is gone (was .opencode/orch deleted?): the run cannot go on. "
+    "Restore it and run `orch resume`, or start afresh."
+)
 
 _ROUTINE = (
     ev.TurnStarted,
@@ -315,10 +319,7 @@ class Orchestrator:
         while True:
             await asyncio.sleep(WATCH_S)
             if not await asyncio.to_thread(self.recorder.journal.alive):
-                raise DiskRefused(
-                    "the mission's journal is gone (was .opencode/orch deleted?): the run cannot go on. "
-                    "Restore it and run `orch resume`, or start afresh."
-                )
+                raise DiskRefused(JOURNAL_GONE)
             if not await asyncio.to_thread(self.leases.intact):
                 raise DiskRefused(
                     "lock files of this mission are gone from .opencode/orch/locks, so they bind nobody else "

@@ -10,7 +10,7 @@ from pathlib import Path
 from orch.errors import JournalDamaged, JournalNewer, UsageError
 from orch.mission import events as ev
 from orch.mission.reduce import replay, run_duration_s
-from orch.mission.result import Count, IssueCount, usage_report
+from orch.mission.result import Count, IssueCount, next_line, usage_report
 from orch.mission.state import (
     ItemStatus,
     MissionState,
@@ -34,6 +34,10 @@ def mission_ids(folder: Folder) -> tuple[ev.MissionId, ...]:
         names = sorted((path.name for path in folder.missions.iterdir()), reverse=True)
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise UsageError(
+            f"{folder.missions} cannot be read: {error.strerror}; move away what is there"
+        ) from error
     return tuple(ev.MissionId(name) for name in names if _began(folder, name))
 
 
@@ -80,7 +84,8 @@ def _entry(folder: Folder, mission: ev.MissionId, holder: locks.Holder | None) -
     state = replay(journal.read(folder.mission(mission)))
     items = listed_items(state)
     issues = open_issues(state)
-    closed = state.status is MissionStatus.CLOSED
+    goes_on = state.status is not MissionStatus.CLOSED and holder is None
+    resume = resume_line(folder.workspace, mission) if goes_on else None
     return MissionEntry(
         mission=mission,
         goal=state.goal,
@@ -94,7 +99,8 @@ def _entry(folder: Folder, mission: ev.MissionId, holder: locks.Holder | None) -
         issues=IssueCount(open=len(issues), closed=len(state.issues) - len(issues)),
         sessions=tuple(_session(s, alive=holder is not None) for s in state.sessions.values()),
         usage=usage_report(state.spending),
-        resume=None if closed or holder else resume_line(folder.workspace, mission),
+        resume=resume,
+        next=next_line(state, resume),
     )
 
 

@@ -47,8 +47,8 @@ def _lines(entry: MissionEntry, width: int) -> list[str]:
         lines += ["", *_table(shown[-_MANY:], width)]
         if len(shown) < len(entry.sessions) or len(shown) > _MANY:
             lines.append(f"{min(len(shown), _MANY)} of {len(entry.sessions)} sessions shown")
-    if entry.resume:
-        lines += ["", f"next: {defuse.line(entry.resume, _LONGEST_COMMAND)}"]
+    if entry.next:
+        lines += ["", f"next: {defuse.line(entry.next, _LONGEST_COMMAND)}"]
     return lines
 
 

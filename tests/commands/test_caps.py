@@ -182,14 +182,14 @@ def test_what_is_said_now_goes_before_what_the_mission_had_and_that_before_defau
     assert limits.chosen(now, had, said.append) == Caps(timeout_s=60, max_tokens=9)
     assert said == []
     assert limits.chosen(now, Caps(), said.append) == Caps(timeout_s=7200, max_tokens=9)
-    assert said == ["no terminal, or CI is set: --timeout 2h; other values set other caps"]
+    assert said == ["no terminal, or CI is set, so it has caps: --timeout 2h; flags set others"]
 
     monkeypatch.setattr("os.isatty", lambda _descriptor: True)
     assert limits.chosen(now, Caps(), said.append) == Caps(max_tokens=9)
     assert limits.chosen(settings(tmp_path, CI="false"), Caps(), said.append) == limits.DEFAULTS
     assert limits.chosen(settings(tmp_path, CI=""), Caps(), said.append) == Caps()
     assert said[1:] == [
-        "no terminal, or CI is set: --timeout 2h and --max-tokens 10000000; other values set other caps"
+        "no terminal, or CI is set, so it has caps: --timeout 2h and --max-tokens 10000000; flags set others"
     ]
 
 

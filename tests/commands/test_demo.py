@@ -63,3 +63,14 @@ def test_half_a_demo_is_a_demo(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text(demo().files[DEFECT.path].replace(DEFECT.right, DEFECT.wrong))
     refuse_foreign(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "flags", [("-m", "openai/x"), ("--model-worker", "a/b"), ("--fallback-model", "a/b")]
+)
+def test_the_demo_takes_no_model(bench: Bench, flags: tuple[str, ...]) -> None:
+    """What would do nothing is refused before anything is made."""
+    ended = bench.run("task", "--demo", "-C", "demo", *flags)
+    assert ended.code == 2
+    assert "scripted model" in ended.err
+    assert not (bench.workspace / "demo").exists()

@@ -222,3 +222,13 @@ def test_another_model_can_take_over(bench: Bench) -> None:
     requests = [entry.request or {} for entry in endpoint.ledger]
     fresh = {json.dumps(r["model"]) for r in requests if r["messages"][1]["content"] != GOAL}
     assert '"other"' in fresh
+
+
+def test_an_empty_reply_is_refused_and_the_question_stands(bench: Bench) -> None:
+    """The line that helps on leaves room for the answer."""
+    with bench.served(play.mission(A, commander=play.ask_first)):
+        asked = bench.task()
+        assert asked.code == 3
+        assert "--reply TEXT" in asked.err
+        assert bench.run("resume", "--reply", " ").code == 2
+        assert bench.status()[0]["next"].endswith(" --reply TEXT")

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from tests import play, program
 from tests.program import GOAL, Bench
 
@@ -73,3 +75,15 @@ def test_another_workspace_is_named_with_cd_or_the_environment(bench: Bench) -> 
     assert len(elsewhere.status("-C", str(bench.workspace))) == 1
     elsewhere.extra["ORCH_CD"] = str(bench.workspace)
     assert len(elsewhere.status()) == 1
+
+
+@pytest.mark.parametrize("path", [".opencode", ".opencode/orch", ".opencode/orch/missions"])
+@pytest.mark.parametrize("command", ["status", "stop", "resume"])
+def test_a_file_in_the_place_of_the_state_is_said(bench: Bench, command: str, path: str) -> None:
+    """No bug of orch's: somebody put it there."""
+    file = bench.workspace / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("hi")
+    ended = bench.run(command)
+    assert ended.code == 2, ended.err
+    assert "cannot be read" in ended.err

@@ -35,12 +35,16 @@ def test_a_stopped_mission_says_so_and_can_go_on(bench: Bench) -> None:
         stop = bench.start("stop")
         running.line("again: at once")
         go_on.set()
-        assert stop.end().code == 0
+        stopped = stop.end()
+        assert (stopped.code, stopped.err) == (
+            0,
+            f"orch: stopped {entry['mission']}; `orch resume` goes on\n",
+        )
         ended = running.end()
         assert ended.code == 143
         assert program.check_result(ended, "stopped", "json")["retryable"]
         second = bench.run("stop", entry["mission"])
-        assert (second.code, second.out, second.err) == (0, "", "")
+        assert (second.code, second.out, second.err) == (0, "", "orch: nothing was running here\n")
         assert bench.status()[0]["status"] == "stopped"
         assert bench.run("resume", "-q").code == 0
 

@@ -6,7 +6,8 @@ import pytest
 
 from orch.mission import events as ev
 from orch.mission import result
-from orch.mission.state import MissionState, Spending
+from orch.mission.caps import Cap
+from orch.mission.state import MissionState, Session, Spending
 from tests.mission.casts import cast, script, spec
 from tests.mission.simulation import Break, Plan, Simulation
 
@@ -182,3 +183,30 @@ def test_a_run_whose_end_could_not_be_written_took_time_all_the_same() -> None:
     )
 
     assert result.summarise(cut, None).duration_s == 5.5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fact", "line"),
+    [
+        (ev.Outcome.BLOCKED, None, "orch resume m --reply TEXT"),
+        (ev.Outcome.STOPPED, None, "orch resume m"),
+        (ev.Outcome.LIMIT, (Cap.TOKENS, 100, 90, 20), "orch resume m --max-tokens 200"),
+        (ev.Outcome.LIMIT, (Cap.TOKENS, 10, 0, 2503), "orch resume m --max-tokens 5006"),
+        (ev.Outcome.LIMIT, (Cap.USD, 0.0001, 0.0109, 0.0), "orch resume m --max-budget-usd 0.022"),
+        (ev.Outcome.LIMIT, None, "orch resume m --max-turns 8"),
+    ],
+)
+def test_the_line_for_a_person_says_what_is_wanting(
+    outcome: ev.Outcome, fact: tuple[Cap, float, float, float] | None, line: str
+) -> None:
+    """An answer, or a cap that makes room; what programs read stays as it is."""
+    tired = Session(
+        id=ev.SessionId("S1"), role=ev.Role.WORKER, model="m", title="t", started="", started_seq=1, turns=4
+    )
+    reached = (
+        ev.Budget(limit=fact[0], cap=fact[1], spent=fact[2], needed=fact[3], reached=True) if fact else None
+    )
+    state = MissionState(outcome=outcome, exhausted=reached, max_turns=4, sessions={tired.id: tired})
+    said = result.summarise(state, "orch resume m")
+    assert said.next == line
+    assert said.resume == "orch resume m"

@@ -17,8 +17,12 @@ COMMANDS = 8
 
 @pytest.mark.fault(43)
 @pytest.mark.skipif(sys.platform != "linux", reason="marks are read from /proc")
-def test_nothing_of_a_killed_run_lives_on_after_a_resume(tmp_path: Path) -> None:
-    """Background, nohup, setsid, forked twice, disowned, deaf, holding a pipe, without marks: all end."""
+@pytest.mark.parametrize("then", ["resume", "task"])
+def test_nothing_of_a_killed_run_lives_on_after_a_resume(tmp_path: Path, then: str) -> None:
+    """Background, nohup, setsid, forked twice, disowned, deaf, holding a pipe, without marks: all end.
+
+    Also if another mission is started in its place.
+    """
     bench = program.bench(tmp_path)
 
     def sleeping() -> list[str]:
@@ -39,12 +43,17 @@ def test_nothing_of_a_killed_run_lives_on_after_a_resume(tmp_path: Path) -> None
         running.process.kill()
         assert running.end().code == -9
         assert len(sleeping()) >= COMMANDS
-        resumed = bench.run("resume", "--json")
-
-    (mission,) = bench.missions
-    assert program.check_result(resumed, "sealed", "stream-json")["num_sessions"] == 4
-    assert program.marked(mission.name) == []
+        mission = bench.missions[0].name
+        again = play.mission(play.item("a")) if then == "task" else None
+        resumed = bench.run("resume", "--json") if again is None else None
+    if again is not None:
+        with bench.served(again):
+            assert bench.task("-q").code == 0
+    assert program.marked(mission) == []
     assert sleeping() == []
+    if resumed is None:
+        return
+    assert program.check_result(resumed, "sealed", "stream-json")["num_sessions"] == 4
     said = [
         line["text"] for line in resumed.lines if line["type"] == "tool.finished" and line["tool"] == "bash"
     ]

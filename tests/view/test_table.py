@@ -26,7 +26,7 @@ def session(number: int, state: SessionStatus = SessionStatus.RUNNING, item: str
     )
 
 
-def entry(*sessions: SessionEntry, goal: str = "build it", resume: str | None = None) -> MissionEntry:
+def entry(*sessions: SessionEntry, goal: str = "build it", next_line: str | None = None) -> MissionEntry:
     """Return a mission in the middle of its work."""
     return MissionEntry(
         mission=ev.MissionId("20260101-000000-00000"),
@@ -48,7 +48,8 @@ def entry(*sessions: SessionEntry, goal: str = "build it", resume: str | None = 
             by_model={},
             by_role={},
         ),
-        resume=resume,
+        resume=None,
+        next=next_line,
     )
 
 
@@ -84,7 +85,7 @@ def test_sessions_that_are_over_give_way_to_those_at_work() -> None:
 def test_the_line_to_go_on_is_never_cut() -> None:
     """It is for pasting."""
     line = f"orch resume m -C /{'deep/' * 40}"
-    assert f"next: {line}" in table.render(Missions(missions=(entry(resume=line),)), 80)
+    assert f"next: {line}" in table.render(Missions(missions=(entry(next_line=line),)), 80)
 
 
 def test_many_missions_are_a_list() -> None:
