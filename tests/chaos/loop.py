@@ -137,7 +137,7 @@ class Trial:
     def launch(self) -> None:
         """Start the mission, or resume it if it has begun."""
         is_begun = bool(self.auditor.records)
-        goal = ("resume",) if is_begun else ("task", f"Do {self.story.seed}", "-m", "openai/test")
+        goal = ("resume",) if is_begun else ("task", f"Do {self.story.seed}", "-m", "wide/test")
         self.figures.resumes += is_begun
         self._asked, self._ran, self._size = len(self.ledger.notes), self._commands(), self._journal_bytes()
         self._began = time.monotonic()
@@ -156,8 +156,8 @@ class Trial:
             "HOME": str(self.place.home),
             "TMPDIR": str(self.place.temporary),
             "PYTHONPATH": str(ROOT),
-            "OPENAI_BASE_URL": self.ledger.base_url,
-            "OPENAI_API_KEY": KEY,
+            "XDG_CONFIG_HOME": str(self._configured()),
+            "WIDE_API_KEY": KEY,
         }
         with ExitStack() as stack:
             out = stack.enter_context((self.place.output / f"{name}.out").open("wb"))
@@ -171,6 +171,16 @@ class Trial:
                 stderr=err,
                 process_group=0,
             )
+
+    def _configured(self) -> Path:
+        """Describe a model whose window no history fills: the auditor knows of turns, not of summaries."""
+        file = self.place.output / "config" / "orch" / "config.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            f'[providers.wide]\nkind = "openai"\nbase_url = {json.dumps(self.ledger.base_url)}\n'
+            'api_key_env = "WIDE_API_KEY"\n[providers.wide.models.test]\ncontext_tokens = 1000000\n'
+        )
+        return self.place.output / "config"
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
