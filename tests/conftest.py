@@ -1,6 +1,6 @@
 """What holds for every test: no blocking call on the loop, no network but loopback, a HOME of its own.
 
-`pytest --faults` runs the tests that inject a fault (`tests.faults`) and prints the table of them.
+`pytest --faults` and `pytest --exit-codes` run the tests of one table and print it (`tests.tables`).
 """
 
 import socket
@@ -11,67 +11,72 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from tests.faults import FAULTS, Table
+from tests.tables import TABLES
 
-TABLE = Table()
-"""Of this session; filled by the process that hears of all tests."""
-_FAULTS = "faults"
 _FIGURE = "figure"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--faults`."""
-    parser.addoption(
-        "--faults", action="store_true", help="run the tests that inject a fault; show the table"
-    )
+    """Add `--faults` and `--exit-codes`."""
+    for mark in TABLES:
+        parser.addoption(
+            _option(mark), action="store_true", help=f"run the tests marked `{mark}`; show their table"
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
-    config.addinivalue_line(
-        "markers", "fault(number, ...): the faults of tests/faults.py that a test injects"
-    )
+    """Make the marks known."""
+    for mark in TABLES:
+        config.addinivalue_line("markers", f"{mark}(number, ...): the rows of a table in tests/tables.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note what each test injects; with `--faults`, leave the others out."""
+    """Note the rows of each test; if tables are asked for, leave tests out that are in none of them."""
     for item in items:
-        faults = tuple(fault for mark in item.iter_markers("fault") for fault in mark.args)
-        assert FAULTS.keys() >= set(faults), f"{item.nodeid} names a fault that is not in the list"
-        item.user_properties += [(_FAULTS, faults)] if faults else []
-    if config.getoption("--faults"):
-        left_out = [item for item in items if not _injected(item.user_properties)]
+        for mark, table in TABLES.items():
+            rows = tuple(number for found in item.iter_markers(mark) for number in found.args)
+            assert table.names.keys() >= set(rows), f"{item.nodeid} names a {mark} that is not in the table"
+            item.user_properties += [(mark, rows)] if rows else []
+    asked = [mark for mark in TABLES if config.getoption(_option(mark))]
+    if asked:
+        left_out = [item for item in items if not any(_rows(item.user_properties, mark) for mark in asked)]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if _injected(item.user_properties)]
+        items[:] = [item for item in items if item not in left_out]
 
 
-def _injected(properties: list[tuple[str, object]]) -> tuple[int, ...]:
-    """Return the faults of a test; between processes a tuple becomes a list."""
-    found = next((value for name, value in properties if name == _FAULTS), None)
+def _option(mark: str) -> str:
+    return f"--{mark.replace('_', '-')}s"
+
+
+def _rows(properties: list[tuple[str, object]], mark: str) -> tuple[int, ...]:
+    """Return the rows of a test; between processes a tuple becomes a list."""
+    found = next((value for name, value in properties if name == mark), None)
     return tuple(found) if isinstance(found, list | tuple) else ()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Take a test's outcome and figure into the table, in whichever process it ran."""
-    faults = _injected(report.user_properties)
-    if faults and (report.when == "call" or not report.passed):
-        figure = "; ".join(str(value) for name, value in report.user_properties if name == _FIGURE)
-        TABLE.add(faults, report.nodeid.partition("[")[0], report.outcome, figure)
+    """Take a test's outcome and figure into its tables, in whichever process it ran."""
+    for mark, table in TABLES.items():
+        rows = _rows(report.user_properties, mark)
+        if rows and (report.when == "call" or not report.passed):
+            figure = "; ".join(str(value) for name, value in report.user_properties if name == _FIGURE)
+            table.add(rows, report.nodeid.partition("[")[0], report.outcome, figure)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table."""
-    if config.getoption("--faults"):
-        for line in TABLE.lines():
+    """Print the tables that were asked for."""
+    for mark, table in TABLES.items():
+        for line in table.lines() if config.getoption(_option(mark)) else ():
             terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A fault without a test fails a run of the table."""
-    whole = session.config.getoption("--faults") and session.config.args_source.name != "ARGS"
-    if whole and TABLE.missing and session.exitstatus == pytest.ExitCode.OK:
+    """A row without a test fails a run of its table."""
+    whole = session.config.args_source.name != "ARGS"
+    missing = any(table.missing for mark, table in TABLES.items() if session.config.getoption(_option(mark)))
+    if whole and missing and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

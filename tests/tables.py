@@ -1,8 +1,9 @@
-"""The faults that orch has to survive, and a table of which test injects each.
+"""The tables that pytest prints of the tests themselves: faults, exit codes, and which test shows each.
 
-A test names what it injects with `@pytest.mark.fault(7)`, and says what it measured with
-`record_property("figure", "...")`. `pytest --faults` runs those tests alone and prints the table; a fault
-without a test is an error of that run.
+A test names what it injects with `@pytest.mark.fault(7)`, and how it sees the program end with
+`@pytest.mark.exit_code(3)`; it says what it measured with `record_property("figure", "...")`.
+`pytest --faults` and `pytest --exit-codes` run those tests alone and print the table; a row without a test is
+an error of that run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,26 +57,48 @@ FAULTS: Mapping[int, str] = {
     61: "a journal of an older version",
 }
 
+EXIT_CODES: Mapping[int, str] = {
+    0: "sealed, or answered as asked with --answer, or planned with --dry-run",
+    1: "ran to its end, not sealed",
+    2: "usage or configuration: no turn was paid",
+    3: "blocked: a person has to answer",
+    4: "a limit was reached",
+    5: "stagnation",
+    6: "answered: the goal asked for no change",
+    70: "a bug in orch",
+    74: "the disk refused",
+    75: "the provider is unavailable",
+    77: "the key was refused",
+    124: "--timeout was reached",
+    130: "SIGINT",
+    143: "SIGTERM, or `orch stop`",
+}
+
 
 @dataclass
 class Table:
-    """The tests of each fault, their outcome, and the figures they gave."""
+    """The tests of each row, their outcome, and the figures they gave."""
 
+    names: Mapping[int, str]
     rows: dict[int, list[tuple[str, str, str]]] = field(default_factory=dict)
 
-    def add(self, faults: Iterable[int], test: str, outcome: str, figure: str) -> None:
-        """Note that `test` injected `faults`."""
-        for fault in faults:
-            self.rows.setdefault(fault, []).append((test, outcome, figure))
+    def add(self, numbers: Iterable[int], test: str, outcome: str, figure: str) -> None:
+        """Note that `test` belongs to the rows `numbers`."""
+        for number in numbers:
+            self.rows.setdefault(number, []).append((test, outcome, figure))
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The faults that no test injected."""
-        return tuple(sorted(FAULTS.keys() - self.rows.keys()))
+        """The rows without a test."""
+        return tuple(sorted(self.names.keys() - self.rows.keys()))
 
     def lines(self) -> Iterable[str]:
-        """Yield the table as text: a line a fault, and one for each of its tests below it."""
-        for fault, words in FAULTS.items():
-            yield f"{fault:3d}  {words}" + ("" if fault in self.rows else "  NO TEST")
-            for test, outcome, figure in sorted(set(self.rows.get(fault, ()))):
+        """Yield the table as text: a line a row, and one for each of its tests below it."""
+        for number, words in self.names.items():
+            yield f"{number:3d}  {words}" + ("" if number in self.rows else "  NO TEST")
+            for test, outcome, figure in sorted(set(self.rows.get(number, ()))):
                 yield f"     {outcome}  {test}" + (f"  [{figure}]" if figure else "")
+
+
+TABLES: Mapping[str, Table] = {"fault": Table(FAULTS), "exit_code": Table(EXIT_CODES)}
+"""By mark, of this session; filled by the process that hears of all tests."""
