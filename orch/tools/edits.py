@@ -76,22 +76,34 @@ async def _change(desk: Desk, call_id: str, path: str, prepare: Prepare) -> Tool
     if call_id not in desk.begun and (earlier := await _done_before(desk, where)):
         return _done(desk, earlier)
     change = await asyncio.to_thread(prepare, desk.place.workspace, where, desk.session.seen.get(where))
+    state = desk.place.state()
+    found = _found(state, desk.session.item, change)
     await desk.record(
+        *found,
         ev.FileIntended(
             session=desk.session_id,
             item=desk.session.item,
             path=where,
             before=change.before,
             after=change.after,
-        )
+        ),
     )
     try:
-        await _write(desk, change)
+        await _write(desk, change, keeps=bool(found) or where not in state.first_seen)
         findings = await _findings(desk, change)
     except asyncio.CancelledError:
         await _leave_behind(desk, change)
         raise
     return _done(desk, change, findings)
+
+
+def _found(state: MissionState, item: ev.ItemId | None, change: files.Change) -> tuple[ev.FileChanged, ...]:
+    """Return what somebody else did to a file since orch wrote it, which is about to be replaced."""
+    known, intent = state.files.get(change.path), state.intents.get(change.path)
+    ours = {known} if intent is None else {known, intent.after}
+    if change.path not in state.first_seen or change.before in ours:
+        return ()
+    return (ev.FileChanged(item=item, path=change.path, before=known, after=change.before, by_tool=False),)
 
 
 async def _done_before(desk: Desk, path: str) -> files.Change | None:
@@ -114,14 +126,13 @@ def _refuse_foreign(state: MissionState, item: Item, path: str) -> None:
     )
 
 
-async def _write(desk: Desk, change: files.Change) -> None:
+async def _write(desk: Desk, change: files.Change, *, keeps: bool) -> None:
     """Write to the end even if the session is cancelled meanwhile: a file is never left half-decided."""
     item = desk.item
     if desk.is_over or not item.leased:
         raise SessionOver
-    is_first = change.path not in desk.place.state().first_seen
     loop = asyncio.get_running_loop()
-    writing = loop.run_in_executor(None, _commit, desk.place, item.spec.id, change, is_first)
+    writing = loop.run_in_executor(None, _commit, desk.place, item.spec.id, change, keeps)
     interruption: asyncio.CancelledError | None = None
     while not writing.done():
         try:
@@ -134,9 +145,9 @@ async def _write(desk: Desk, change: files.Change) -> None:
     writing.result()
 
 
-def _commit(place: Place, item: ev.ItemId, change: files.Change, is_first: bool) -> None:
-    """Keep what the file was before the mission, and change it if its lease still holds."""
-    if is_first and change.old is not None:
+def _commit(place: Place, item: ev.ItemId, change: files.Change, keeps: bool) -> None:
+    """Keep what a file was that is not the mission's own, and change it if its lease still holds."""
+    if keeps and change.old is not None:
         place.keep(change.old)
     if not place.holds(item, change.path):
         raise ToolError(f"the lease on {change.path} is lost, nothing was written: stop, and say so")

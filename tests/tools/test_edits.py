@@ -141,6 +141,23 @@ async def test_what_a_file_was_before_the_mission_is_kept(tmp_path: Path) -> Non
         assert office.state.first_seen["a.txt"] == sha256("first\n")
 
 
+@pytest.mark.fault(41)
+async def test_what_a_person_wrote_over_a_worker_is_kept_and_named(tmp_path: Path) -> None:
+    """The Worker replaces it, having read it: the journal says so, and the bytes can be had again."""
+    async with opened(tmp_path) as office:
+        desk = await office.worker(A)
+        await office.call(desk, "write", path="a.txt", content="mine\n")
+        (tmp_path / "a.txt").write_text("a person's\n")
+        await office.call(desk, "read", path="a.txt")
+        await office.call(desk, "write", path="a.txt", content="mine again\n")
+
+        found = [e for e in office.events if isinstance(e, ev.FileChanged) and not e.by_tool]
+        assert [(e.path, e.session, e.before, e.after) for e in found] == [
+            ("a.txt", None, sha256("mine\n"), sha256("a person's\n"))
+        ]
+        assert (office.blobs.folder / sha256("a person's\n")).read_text() == "a person's\n"
+
+
 async def test_nothing_is_written_without_the_lease(tmp_path: Path) -> None:
     """It is looked at in the moment of writing, and binds also when it was lost just before."""
     async with opened(tmp_path) as office:
