@@ -1,5 +1,9 @@
-"""`orch`, and `python -m orch`: an interrupt while the program is being loaded ends it without a word."""
+"""`orch`, and `python -m orch`: an interrupt while the program is being loaded ends it without a word.
 
+Who asked for JSON gets a `result` even so.
+"""
+
+import signal
 import sys
 
 INTERRUPTED = 130
@@ -10,6 +14,10 @@ def main() -> None:
     try:
         from orch.main import main as run  # noqa: PLC0415 - loading is what may be interrupted
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from orch.commands import early  # noqa: PLC0415 - not before it is needed
+
+        early.print_result(sys.argv[1:], INTERRUPTED, "stopped", "interrupted")
         sys.exit(INTERRUPTED)
     run()
 

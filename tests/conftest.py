@@ -10,10 +10,22 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from tests.tables import TABLES
 
 _FIGURE = "figure"
+
+# The same examples in every run, and no clock: how fast a machine draws or runs them is nobody's fault.
+# `--hypothesis-profile=default` draws others.
+settings.register_profile(
+    "orch",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("orch")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,6 +102,9 @@ def anyio_backend() -> str:
 def _loop_never_blocks() -> Iterator[BlockBuster]:
     """Fail a test whose coroutine makes a blocking call in orch's own code."""
     with blockbuster_ctx("orch") as blockbuster:
+        for function in blockbuster.functions.values():
+            # It interrupts a test wherever it is; refused its report, it would not say that it was a timeout.
+            function.can_block_in("pytest_timeout.py", {"timeout_sigalrm"})
         yield blockbuster
 
 

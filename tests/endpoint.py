@@ -25,7 +25,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-START_LIMIT_S = 5.0
+START_LIMIT_S = 30.0
 PING_EVERY_S = 0.02
 MODELS = ("scripted", "scripted-mini", "reasoner")
 NEWER_MODEL = "reasoner"  # refuses max_tokens, as the o-series does

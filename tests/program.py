@@ -1,11 +1,13 @@
 """Runs orch as its users do: as a process of its own, with a HOME and a workspace of its own.
 
 `Bench` is the fixture's value: a place on disk, and how to run the program in it against a scripted endpoint.
-Every wait has a limit and ends as soon as what is waited for is there.
+Every wait has a limit and ends as soon as what is waited for is there. Whatever a run prints as JSON, and
+every `result.json` it leaves, is held against the published schemas (`tests.contract`).
 """
 
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from tests import contract
 from tests.endpoint import Endpoint, Script
 
 LIMIT_S = 60.0
@@ -89,7 +92,7 @@ class Bench:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "cwd": self.workspace,
-            "env": self.environment(),
+            "env": self.environment() | whole_bytecode(file_limit_bytes),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "orch", *arguments],
@@ -98,7 +101,7 @@ class Bench:
             preexec_fn=limited if file_limit_bytes is not None else None,  # noqa: PLW1509 - one thread forks
             **(streams | kwargs),
         )
-        return Running(process)
+        return Running(process, self.workspace)
 
     def run(self, *arguments: str, text: str | None = None, **kwargs: Any) -> Ended:
         """Run `orch ARGUMENTS` to its end; `text` is its stdin."""
@@ -144,11 +147,28 @@ def bench(folder: Path) -> Bench:
     return Bench(workspace, home)
 
 
-class Running:
-    """The program while it runs."""
+def whole_bytecode(file_limit_bytes: int | None) -> dict[str, str]:
+    """Return what keeps a process whose files are limited from leaving half a module in the cache."""
+    return {"PYTHONDONTWRITEBYTECODE": "1"} if file_limit_bytes else {}
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+
+def _arguments(command: Any) -> Sequence[str]:
+    """Return what orch was started with, also by a shell or another Python that stands before it.
+
+    Nothing where a shell closed its stdout: nobody can look at that.
+    """
+    words = [str(word) for word in command]
+    found = [number for number, word in enumerate(words) if word in ("task", "resume", "status")]
+    is_closed = any(re.search(r"(?<!2)>&-", word) for word in words)
+    return words[found[0] :] if found and not is_closed else ()
+
+
+class Running:
+    """The program while it runs; `workspace` is where it leaves its results."""
+
+    def __init__(self, process: "subprocess.Popen[str]", workspace: Path | None = None) -> None:
         self.process = process
+        self.workspace = workspace
 
     def end(self, text: str | None = None, limit_s: float = LIMIT_S) -> Ended:
         """Wait for its end."""
@@ -158,6 +178,10 @@ class Running:
             self.process.kill()
             out, err = self.process.communicate()
             raise AssertionError(f"still running after {limit_s} s\n{out}\n{err}") from None
+        if out is not None:  # else a test has it
+            contract.check(_arguments(self.process.args), self.process.returncode, out)
+        if self.workspace is not None:
+            contract.check_stored(self.workspace)
         return Ended(self.process.returncode, out or "", err or "")
 
     def signal(self, number: signal.Signals) -> None:
@@ -205,6 +229,7 @@ def marked(mission: str) -> Sequence[int]:
 
 def check_result(ended: Ended, subtype: str, form: str) -> Mapping[str, Any]:
     """Assert that stdout ends with exactly one result, which tells the process's exit code; return it."""
+    contract.check(("task", "--output-format", form), ended.code, ended.out)
     results = [ended.result] if form == "json" else [x for x in ended.lines if x["type"] == "result"]
     assert len(results) == 1
     if form == "stream-json":

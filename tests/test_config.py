@@ -1,6 +1,7 @@
 """Where each setting comes from, and what is said of one that cannot be used."""
 
 import copy
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,9 +153,9 @@ def test_everything_a_project_may_say_is_read(place: _Place) -> None:
         ("max_parallel = true", "max_parallel", "a whole number from 1 to 500"),
         ('max_turns = "9"', "max_turns", "a whole number from 1 to 10000"),
         ("verify = 'make'", "verify", "a list of commands"),
-        ("verify = ['  ']", "verify.0", "a list of commands"),
+        ("verify = ['  ']", "verify[0]", "a list of commands"),
         ("verify_before = 1", "verify_before", "true or false"),
-        ('[diagnostics]\n"*.py" = "ruff"', "diagnostics.*.py", "{path} in each command"),
+        ('[diagnostics]\n"*.py" = "ruff"', 'diagnostics."*.py"', "{path} in each command"),
         ("limits = 3", "limits", "a table of limits"),
         ("[limits]\ncommand_timeout_s = 0", "limits.command_timeout_s", "seconds from 1 to 86400"),
         ("[limits]\ncommand_timeout_s = nan", "limits.command_timeout_s", "seconds from 1 to 86400"),
@@ -194,7 +195,7 @@ def test_what_a_project_file_cannot_say_is_named_with_file_key_and_remedy(
             "providers.x.base_url",
             "https:// address",
         ),
-        ('[providers."a/b"]\nkind = "openai"', "providers.a/b.[key]", "a table of providers"),
+        ('[providers."a/b"]\nkind = "openai"', 'providers."a/b"', "a table of providers"),
         (
             f'[providers.x]\nkind = "openai"\nbase_url = "http://a"\napi_key = "{KEY}"',
             "providers.x.api_key",
@@ -245,12 +246,180 @@ def test_a_bad_flag_or_variable_is_named(
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("max_paralel = 3", 1, "max_paralel is no setting; the nearest is max_parallel"),
+        ("\n\n[limits]\nidle_timeout_s = '5'", 4, "expected seconds from 1 to 86400, not a text"),
+        ("max_turns = 4.5", 1, "expected a whole number from 1 to 10000, not a decimal number"),
+        ("verify = [\n 'make',\n ' ',\n]", 1, "verify[1] cannot be used: expected a list of commands"),
+        ("[models]\nmax_turns = 4", 2, "models.max_turns belongs to the top of the file"),
+        ("session_timeout_s = 4", 1, "belongs into the table [limits]"),
+        ("[roles.worker]\nmax_turn = 4", 2, "roles.worker.max_turn is no setting; the nearest is max_turns"),
+        ("[roles.wrker]", 1, "the nearest is worker"),
+        ('a = """\n[limits]\n"""\n[limits]\nx = 1', 0, "2 errors:\n  line 1: a is no setting"),
+        ("\n[providers.x]\nkind = 'openai'", 2, "counts only in the user's own config.toml"),
+    ],
+)
+def test_an_error_names_the_line_the_key_and_what_may_stand_there(
+    place: _Place, text: str, line: int, says: str
+) -> None:
+    """Where the key begins, also behind texts of several lines."""
+    with pytest.raises(ConfigError) as caught:
+        place.load(text)
+
+    assert says in str(caught.value)
+    assert f"{place.project_file}:{line}: " in str(caught.value) or not line
+
+
+def test_all_that_is_wrong_is_listed_by_line_up_to_a_bound(place: _Place) -> None:
+    """So nobody has to try a dozen times."""
+    with pytest.raises(ConfigError) as caught:
+        place.load("\n".join(f"unknown_{number} = 1" for number in range(30)))
+
+    head, *rows, last = str(caught.value).splitlines()
+    assert head == f"{place.project_file} has 30 errors:"
+    assert [row.split(":")[0] for row in rows] == [f"  line {number}" for number in range(1, 11)]
+    assert last == "  ... and 20 more"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"a = 'x'\nb = no\n", "toml:2:5: is no TOML: invalid value; correct the line"),
+        (b"a = [", "toml:1: is no TOML"),
+        (b"a = 1\na = 2\n", "toml:2:"),
+        (b"#\n\nmodel = 'caf\xe9'", "toml:3: is no UTF-8"),
+        (b"#" * (1024 * 1024 + 1), "toml is larger than 1,048,576 bytes"),
+    ],
+)
+def test_what_is_no_toml_is_named_with_its_place(place: _Place, data: bytes, says: str) -> None:
+    """Line and column as an editor counts them, and what to do."""
+    place.project_file.write_bytes(data)
+
+    with pytest.raises(ConfigError) as caught:
+        load(Flags(), place.workspace, {"HOME": str(place.home)})
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbfmax_turns = 200\r\n", b"# nothing\n"])
+def test_an_empty_file_and_a_byte_order_mark_are_fine(place: _Place, data: bytes) -> None:
+    """Editors leave them."""
+    place.project_file.write_bytes(data)
+
+    assert load(Flags(), place.workspace, {"HOME": str(place.home)}).max_turns == 200
+
+
 def test_a_file_that_cannot_be_read_is_an_error_not_a_default(place: _Place) -> None:
     """Unlike one that does not exist."""
-    place.project_file.mkdir()
+    outside = place.home / "outside.toml"
+    outside.write_text("max_turns = 7")
+    file = place.project_file
 
-    with pytest.raises(ConfigError, match=r"orch\.toml cannot be read"):
-        load(Flags(), place.workspace, {"HOME": str(place.home)})
+    def refusal() -> str:
+        with pytest.raises(ConfigError, match=r"orch\.toml ") as caught:
+            load(Flags(), place.workspace, {"HOME": str(place.home)})
+        file.unlink() if not file.is_dir() else file.rmdir()
+        return str(caught.value)
+
+    file.mkdir()
+    assert "it is a directory" in refusal()
+    os.mkfifo(file)
+    assert "it is no regular file" in refusal()
+    file.symlink_to(outside)
+    assert "leads out of the workspace" in refusal()
+    file.symlink_to("nowhere")
+    assert "is a link to" in refusal()
+
+
+def test_a_link_inside_the_workspace_is_followed(place: _Place) -> None:
+    """As is any link of the user's own file."""
+    (place.workspace / "settings.toml").write_text("max_turns = 7")
+    place.project_file.symlink_to("../settings.toml")
+
+    assert load(Flags(), place.workspace, {"HOME": str(place.home)}).max_turns == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "project", "user", "worker", "general"),
+    [
+        (Flags(), "[roles.worker]\nmax_turns = 40", "", 40, 200),
+        (Flags(), "[roles.worker]\nmax_turns = 40", "max_turns = 9", 40, 9),
+        (Flags(), "max_turns = 9", "[roles.worker]\nmax_turns = 40", 9, 9),
+        (Flags(), "max_turns = 9\n[roles.worker]\nmax_turns = 40", "", 40, 9),
+        (Flags(max_turns="50"), "[roles.worker]\nmax_turns = 40", "", 50, 50),
+    ],
+)
+def test_a_limit_of_a_role_goes_before_that_of_all_but_not_of_a_higher_place(
+    place: _Place, flags: Flags, project: str, user: str, worker: int, general: int
+) -> None:
+    """As with models."""
+    settings = place.load(project, user, flags)
+
+    assert settings.role_turns.get(Role.WORKER, settings.max_turns) == worker
+    assert settings.max_turns == general
+    assert Role.REVIEWER not in settings.role_turns
+
+
+def test_a_role_has_its_own_time_and_model(place: _Place) -> None:
+    """The table of the role goes before that of the models."""
+    settings = place.load(
+        '[models]\nworker = "a/x"\nplanner = "a/y"\n'
+        '[roles.worker]\nmodel = "a/z"\nsession_timeout_s = 900\n[limits]\nsession_timeout_s = 60'
+    )
+
+    assert settings.session_timeout_of(Role.WORKER) == 900
+    assert settings.session_timeout_of(Role.COMMANDER) == 60
+    assert (str(settings.models[Role.WORKER]), str(settings.models[Role.PLANNER])) == ("a/z", "a/y")
+
+
+def test_instructions_add_up_the_users_first(place: _Place) -> None:
+    """A file of the workspace is named by its path there, one of the user's lies beside the settings."""
+    (place.workspace / "docs").mkdir()
+    (place.workspace / "docs/agents.md").write_text("\ufeffFrom docs.\n")
+    (place.user_file.parent / "mine.md").write_text("Mine.")
+
+    settings = place.load(
+        'instructions = " Use tabs. "\n[roles.worker]\ninstructions_file = "docs/agents.md"',
+        'instructions_file = "mine.md"',
+    )
+
+    assert [(told.role, told.source, told.text) for told in settings.instructions] == [
+        (None, "the user's mine.md", "Mine."),
+        (None, ".opencode/orch.toml", "Use tabs."),
+        (Role.WORKER, "docs/agents.md", "From docs."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../outside.md", "../outside.md leads out of the workspace"),
+        ("/etc/passwd", "leads out of the workspace"),
+        ("missing.md", "missing.md does not exist, looked for in "),
+        ("blank.md", "blank.md is empty"),
+        ("latin.md", "latin.md is no UTF-8"),
+        (".opencode", ".opencode cannot be read: it is a directory"),
+        (
+            "large.md",
+            "the instructions for the worker have 32,769 bytes, and 32,768 are the most: shorten large.md",
+        ),
+    ],
+)
+def test_instructions_that_cannot_be_used_are_named(place: _Place, name: str, says: str) -> None:
+    """By the file that names them, its line and key, and what is wrong."""
+    (place.home / "outside.md").write_text("secret")
+    (place.workspace / "blank.md").write_text(" \n")
+    (place.workspace / "latin.md").write_bytes(b"caf\xe9")
+    (place.workspace / "large.md").write_text("x" * 32_769)
+
+    with pytest.raises(ConfigError) as caught:
+        place.load(f'[roles.worker]\ninstructions_file = "{name}"')
+
+    assert says in str(caught.value)
+    assert ":2: roles.worker.instructions_file " in str(caught.value) or name == "large.md"
 
 
 def test_the_users_file_lies_under_home_where_nothing_else_is_said(tmp_path: Path) -> None:

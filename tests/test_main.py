@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orch.commands import exit_codes
+from orch.commands.page import PANELS
+from orch.mission.result import EXIT_CODES
 from tests import program
 from tests.program import Bench, Ended
 
@@ -45,16 +48,38 @@ def test_help_reads_well_on_80_columns(bench: Bench, command: tuple[str, ...]) -
     assert not [line for line in lines if line.rstrip().endswith("...") and line.startswith("  ")]
     assert "[[" not in ended.out
     assert "\x1b" not in ended.out
-    options = ended.out.partition("Options:")[2].partition("Commands:")[0]
+    assert "│" not in ended.out
+    options = "\n".join(re.split(rf"^(?:{'|'.join(PANELS)}|Options):$", ended.out, flags=re.MULTILINE)[1:])
+    assert "-h, --help" in options
     bare = re.findall(r"^  (-\S.*\S)$\n(?! {10})", options, re.MULTILINE)
     assert [option for option in bare if not re.search(r"\S {2,}\S", option)] == []
 
 
 def test_help_names_the_four_commands(bench: Bench) -> None:
     """In the order in which a person meets them, each with its sentence."""
-    listed = bench.run("--help").out.partition("Commands:\n")[2]
+    page = bench.run("--help").out
+    listed = page.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert "To begin:\n  orch task --demo -C demo " in page
     assert [line.split()[0] for line in listed.splitlines()] == list(COMMANDS)
     assert all(line.endswith(".") for line in listed.splitlines())
+
+
+def test_the_help_of_task_is_a_page(bench: Bench) -> None:
+    """What to do comes first, then models, limits, output; then examples, and every exit code there is."""
+    page = bench.run("task", "--help").out
+    headings = re.findall(r"^(\w.*):$", page, re.MULTILINE)
+    codes = re.findall(r"^ +(\d+)  \S", page.partition("Exit codes:")[2], re.MULTILINE)
+
+    assert headings == [*PANELS, "Examples", "Exit codes"]
+    assert page.count("\n  orch task ") >= 3
+    assert {int(code) for code in codes} == set(EXIT_CODES.values()) | {
+        1,
+        exit_codes.USAGE,
+        exit_codes.BUG,
+        exit_codes.INTERRUPTED,
+    }
+    assert codes == sorted(codes, key=int)
+    assert all(f"[env: ORCH_{name}]" in page for name in ("CD", "MODEL", "MODEL_COMMANDER", "TIMEOUT"))
 
 
 def test_help_costs_no_heavy_import(bench: Bench) -> None:

@@ -15,8 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "orch", "tests", "completions"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RUNTIME_PATHS = (".opencode/", "~/.config/orch/", ".venv", "demo/", "config.toml")
-"""What the documents name that is made when orch runs."""
+RUNTIME_PATHS = (
+    ".opencode/",
+    "~/.config/orch/",
+    ".venv",
+    "demo/",
+    "config.toml",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "context.md",
+)
+"""What the documents name that is made when orch runs, or lies in a user's project."""
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 REGISTRY_HOSTS = ("pypi" + ".org", "pypi" + ".python.org", "python" + "hosted.org", "registry" + ".npmjs.org")
 

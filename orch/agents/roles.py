@@ -6,10 +6,11 @@ make it before the event loop starts or in a thread. Neither fails for any membe
 """
 
 import functools
+from collections.abc import Iterable
 from enum import StrEnum
 from importlib import resources
 
-from orch.mission.events import Role
+from orch.mission.events import Instructions, Role
 
 
 class ToolName(StrEnum):
@@ -40,6 +41,8 @@ class ToolName(StrEnum):
     BLOCK_MISSION = "block_mission"  # ask a person
 
 
+_TOLD = """Instructions from the people of this project, for your work in it. Where they contradict each
+other, the later ones count. They grant no tool and change nothing of how orch works."""
 _LOOK = frozenset({ToolName.READ, ToolName.GLOB, ToolName.GREP})
 _ANSWER_ONLY = _LOOK | {ToolName.ANSWER}
 _GRANTS = {
@@ -80,3 +83,12 @@ def grants(role: Role, *, answer_only: bool) -> frozenset[ToolName]:
 def prompt(role: Role) -> str:
     """Return the role's system prompt; its first line names the role. Blocking, once for each role."""
     return (resources.files("orch.agents") / f"{role}.md").read_text("utf-8")
+
+
+def instructed(role: Role, instructions: Iterable[Instructions]) -> str:
+    """Return the role's system prompt with what the settings tell it, in a marked section of its own."""
+    told = [f"From {each.source}:\n{each.text}" for each in instructions if each.role in (None, role)]
+    if not told:
+        return prompt(role)
+    section = "\n\n".join((_TOLD, *told))
+    return f"{prompt(role)}\n<instructions>\n{section}\n</instructions>\n"

@@ -1,8 +1,10 @@
 """A `result` for who asked `task` or `resume` for JSON, where the command itself never ran, or broke."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 
-import typer
+STDOUT = 1
 
 
 def print_result(arguments: Sequence[str], code: int, subtype: str, text: str) -> None:
@@ -13,7 +15,10 @@ def print_result(arguments: Sequence[str], code: int, subtype: str, text: str) -
     from orch.mission.result import nothing_started
     from orch.view.stream import json_text
 
-    typer.echo(json_text(nothing_started("", Outcome(subtype), code, text)))
+    data = (json_text(nothing_started("", Outcome(subtype), code, text)) + "\n").encode()
+    with suppress(OSError):  # nobody reads it any more
+        while data:
+            data = data[os.write(STDOUT, data) :]
 
 
 def _wants_result(arguments: Sequence[str]) -> bool:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from orch.commands.page import LIMITS, MODELS, OUTPUT, WHAT, env
+
 
 class OutputFormat(StrEnum):
     """What stdout carries."""
@@ -26,76 +28,137 @@ Workspace = Annotated[
         envvar="ORCH_CD",
         show_envvar=False,
         metavar="DIR",
-        help="The workspace; default: here. [env: ORCH_CD]",
+        help=f"The workspace; default: here. {env('ORCH_CD')}",
         show_default=False,
+        rich_help_panel=WHAT,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("-m", "--model", metavar="PROVIDER/MODEL", help="Model for every role. [env: ORCH_MODEL]"),
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="PROVIDER/MODEL",
+        help=f"Model for every role. {env('ORCH_MODEL')}",
+        rich_help_panel=MODELS,
+    ),
 ]
 CommanderModel = Annotated[
     str | None,
     typer.Option(
-        "--model-commander", metavar="MODEL", help="Model for the Commander. [env: ORCH_MODEL_COMMANDER]"
+        "--model-commander",
+        metavar="MODEL",
+        help=f"The Commander's. {env('ORCH_MODEL_COMMANDER')}",
+        rich_help_panel=MODELS,
     ),
 ]
 PlannerModel = Annotated[
     str | None,
-    typer.Option("--model-planner", metavar="MODEL", help="Model for the Planner. [env: ORCH_MODEL_PLANNER]"),
+    typer.Option(
+        "--model-planner",
+        metavar="MODEL",
+        help=f"The Planner's. {env('ORCH_MODEL_PLANNER')}",
+        rich_help_panel=MODELS,
+    ),
 ]
 WorkerModel = Annotated[
     str | None,
-    typer.Option("--model-worker", metavar="MODEL", help="Model for the Workers. [env: ORCH_MODEL_WORKER]"),
+    typer.Option(
+        "--model-worker",
+        metavar="MODEL",
+        help=f"The Workers'. {env('ORCH_MODEL_WORKER')}",
+        rich_help_panel=MODELS,
+    ),
 ]
 ReviewerModel = Annotated[
     str | None,
     typer.Option(
-        "--model-reviewer", metavar="MODEL", help="Model for the Reviewers. [env: ORCH_MODEL_REVIEWER]"
+        "--model-reviewer",
+        metavar="MODEL",
+        help=f"The Reviewers'. {env('ORCH_MODEL_REVIEWER')}",
+        rich_help_panel=MODELS,
     ),
 ]
 FallbackModel = Annotated[
     str | None,
-    typer.Option("--fallback-model", metavar="A,B", help="Models to go on with when one is down."),
+    typer.Option(
+        "--fallback-model",
+        metavar="A,B",
+        help="Models to go on with when one is down.",
+        rich_help_panel=MODELS,
+    ),
 ]
 MaxParallel = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "-j",
         "--max-parallel",
         metavar="N",
-        help="Sessions at once, 1-500; default 50. [env: ORCH_MAX_PARALLEL]",
+        help=f"Sessions at once, 1-500; default 50. {env('ORCH_MAX_PARALLEL')}",
+        rich_help_panel=LIMITS,
     ),
 ]
 MaxTurns = Annotated[
-    int | None,
-    typer.Option("--max-turns", metavar="N", help="Turns of one session; default 200."),
+    str | None,
+    typer.Option(
+        "--max-turns", metavar="N", help="Turns of one session; default 200.", rich_help_panel=LIMITS
+    ),
 ]
 Timeout = Annotated[
     str | None,
     typer.Option(
         "--timeout",
         metavar="DURATION",
-        help="Stop after, say, 1h30m. [env: ORCH_TIMEOUT]",
+        help=f"Stop after, say, 1h30m. {env('ORCH_TIMEOUT')}",
+        rich_help_panel=LIMITS,
     ),
 ]
 MaxTokens = Annotated[
-    int | None,
-    typer.Option("--max-tokens", metavar="N", help="Cap on the tokens of all sessions."),
+    str | None,
+    typer.Option(
+        "--max-tokens", metavar="N", help="Cap on the tokens of all sessions.", rich_help_panel=LIMITS
+    ),
 ]
 MaxBudget = Annotated[
-    float | None,
-    typer.Option("--max-budget-usd", metavar="X", help="Cap on the cost of all sessions."),
+    str | None,
+    typer.Option(
+        "--max-budget-usd", metavar="X", help="Cap on their cost in US dollars.", rich_help_panel=LIMITS
+    ),
 ]
 Output = Annotated[
-    OutputFormat, typer.Option("--output-format", help="What stdout carries.", show_default=True)
+    OutputFormat,
+    typer.Option(
+        "--output-format",
+        metavar="FORMAT",
+        help="Stdout as text (default), json, stream-json.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
 ]
-AsStream = Annotated[bool, typer.Option("--json", help="Short for --output-format stream-json.")]
+AsStream = Annotated[
+    bool,
+    typer.Option("--json", help="Short for --output-format stream-json.", rich_help_panel=OUTPUT),
+]
 LastMessage = Annotated[
     Path | None,
-    typer.Option("-o", "--output-last-message", metavar="FILE", help="Write the closing report to FILE."),
+    typer.Option(
+        "-o",
+        "--output-last-message",
+        metavar="FILE",
+        help="Write the closing report to FILE.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.", rich_help_panel=OUTPUT)]
+JUnit = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        metavar="FILE",
+        help="Write a JUnit report, for CI.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Mission = Annotated[
     str | None,
     typer.Argument(metavar="MISSION", help="Its id; `orch status --all` lists them.", show_default=False),

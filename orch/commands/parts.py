@@ -1,8 +1,4 @@
-"""What `task` and `resume` share: they build the parts of a run, and end with its result in any case.
-
-An error that keeps the run from starting becomes a result too: who asked for JSON gets one object, last,
-with the exit code that the process ends with.
-"""
+"""What `task` and `resume` share: they build the parts of a run out of the command line and the settings."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -17,15 +13,16 @@ from typing import Any, cast
 
 from orch import config
 from orch.commands import demo as demo_mode
-from orch.commands import exit_codes, limits
+from orch.commands import limits, start_lines
 from orch.commands.place import folder_of
-from orch.commands.screen import Form, Screen, closing
+from orch.commands.run import Goes, carry_out
+from orch.commands.screen import Form, Screen
 from orch.config import Flags, ModelRef, Provider, Settings
-from orch.errors import MissionHeld, OrchError, UsageError
+from orch.errors import MissionHeld, UsageError
 from orch.mission import events as ev
 from orch.mission.caps import Caps
 from orch.mission.reduce import replay
-from orch.mission.result import Result, nothing_started
+from orch.mission.result import Result
 from orch.mission.state import MissionState, MissionStatus
 from orch.mission.transcript import clean
 from orch.models import catalog, scripted
@@ -34,10 +31,11 @@ from orch.models.connect import CLIENTS, known_models
 from orch.models.gate_memory import GateMemory
 from orch.models.interface import Model
 from orch.models.patience import Limits
-from orch.runtime import capacity, launch, shutdown, survey
+from orch.runtime import capacity, launch, survey
 from orch.runtime.launch import Launch
 from orch.store import journal, locks
 from orch.store.folder import Folder
+from orch.tools.child_environment import child_environment
 from orch.tools.process_table import harden_self
 
 _STAMP = "%Y%m%d-%H%M%S-%f"
@@ -64,10 +62,26 @@ def flags(
     )
 
 
-def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) -> int:
-    """Start a mission and run it; return the exit code."""
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What kind of a mission: a question, one that only plans, one that a script plays."""
 
-    def run(screen: Screen, goes: _Goes) -> Result:
+    answer: bool = False
+    dry_run: bool = False
+    demo: bool = False
+
+    def check(self) -> None:
+        """Raise `UsageError` for what excludes each other."""
+        if self.answer and self.dry_run:
+            raise UsageError("--answer changes nothing as it is, and has no plan: leave out --dry-run")
+
+
+def start(asked: Asked, goal: Callable[[], str], mode: Mode) -> int:
+    """Start a mission and run it; return the exit code."""
+    demo = mode.demo
+
+    def run(screen: Screen, goes: Goes) -> Result:
+        mode.check()
         goes.goal = clean(demo_mode.goal(goal()) if demo else goal())
         if demo and (asked.flags.model or asked.flags.role_models or asked.flags.fallback_models):
             raise UsageError("--demo is played by a scripted model: leave out --demo, or the models")
@@ -86,7 +100,10 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
             models={role: str(ref) for role, ref in models.items()},
             max_parallel=_slots(screen, settings),
             max_turns=settings.max_turns,
-            answer_only=answer,
+            role_turns=dict(settings.role_turns),
+            instructions=settings.instructions,
+            answer_only=mode.answer,
+            dry_run=mode.dry_run,
             demo=demo,
             verify=settings.verify,
             baseline=settings.baseline,
@@ -94,24 +111,33 @@ def start(asked: Asked, goal: Callable[[], str], *, answer: bool, demo: bool) ->
             fallback=tuple(str(ref) for ref in fallback),
         )
         _mention(screen, settings, asked_of)
-        return launch.begin(_launch(folder, _new_id(folder), settings, screen, demo=demo), started)[1]
+        if not asked.form.is_quiet:
+            start_lines.tell(folder, child_environment(settings.environment), screen.say)
+        begun = _launch(folder, _new_id(folder), settings, screen, demo=demo)
+        goes.state, result = launch.begin(begun, started)
+        return result
 
-    return _run(asked, run)
+    return carry_out(asked.form, asked.workspace, run)
 
 
 def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
     """Take a mission up again, or print the result of one that is closed; return the exit code."""
 
-    def run(screen: Screen, goes: _Goes) -> Result:
+    def run(screen: Screen, goes: Goes) -> Result:
         if reply is not None and not reply.strip():
             raise UsageError("--reply is empty: say what the mission asked for, or leave it out")
         folder = folder_of(asked.workspace)
         chosen = _chosen(folder, mission)
         state = replay(journal.read(folder.mission(chosen)))
-        goes.goal = state.goal
+        goes.goal, goes.state = state.goal, state
         if state.status is MissionStatus.CLOSED:
-            return launch.closed(folder, chosen, state).model_copy(update={"exit_code": 0})
-        settings = config.load(asked.flags, folder.workspace)
+            screen.say(f"mission {chosen} is {state.outcome} already, nothing was left to do; its result:")
+
+            def secrets() -> frozenset[str]:
+                return config.load(asked.flags, folder.workspace).secrets()
+
+            return launch.closed(folder, state, secrets).model_copy(update={"exit_code": 0})
+        settings = _settings_again(asked, folder, state)
         models = _models_again(asked.flags, settings, state)
         fallback = _fallback_again(asked.flags, settings, state)
         caps = limits.chosen(settings, state.caps, screen.say)
@@ -123,41 +149,18 @@ def go_on(asked: Asked, mission: str | None, reply: str | None) -> int:
             models={role: str(ref) for role, ref in models.items()},
             max_parallel=_slots(screen, settings),
             max_turns=settings.max_turns,
+            role_turns=dict(settings.role_turns),
+            instructions=settings.instructions,
             caps=caps,
             fallback=tuple(str(ref) for ref in fallback),
             reply=clean(reply) if reply else None,
         )
         _mention(screen, settings, asked_of)
-        return launch.resume(_launch(folder, chosen, settings, screen, demo=state.demo), resumed)[1]
+        again = _launch(folder, chosen, settings, screen, demo=state.demo)
+        goes.state, result = launch.resume(again, resumed)
+        return result
 
-    return _run(asked, run)
-
-
-@dataclass(slots=True)
-class _Goes:
-    """What is known of a run so far, for the result of one that cannot start."""
-
-    goal: str = ""
-
-
-def _run(asked: Asked, run: Callable[[Screen, _Goes], Result]) -> int:
-    """Do `run`, show its result, whatever it is, and return the exit code."""
-    goes = _Goes()
-    words: tuple[str, ...] = ()
-    with Screen(asked.form) as screen, shutdown.raised():
-        try:
-            asked.form.check()
-            result = run(screen, goes)
-            words = closing(result)
-        except OrchError as error:
-            code, subtype = exit_codes.ending(error)
-            screen.complain(str(error))
-            result = nothing_started(goes.goal, ev.Outcome(subtype), code, clean(str(error)))
-        except KeyboardInterrupt as signal:
-            code = exit_codes.cut_short(signal)
-            result = nothing_started(goes.goal, ev.Outcome.STOPPED, code, "interrupted")
-        screen.end(result, words)
-    return result.exit_code
+    return carry_out(asked.form, asked.workspace, run)
 
 
 def _new_id(folder: Folder) -> ev.MissionId:
@@ -198,6 +201,17 @@ def _models(settings: Settings, *, demo: bool) -> Mapping[ev.Role, ModelRef]:
     missing = any(role not in settings.models for role in ev.Role)
     offered = _offered(settings) if missing and config.has_provider(settings) else ()
     return {role: config.model_for(settings, role, offered) for role in ev.Role}
+
+
+def _settings_again(asked: Asked, folder: Folder, state: MissionState) -> Settings:
+    """Return the settings; what the mission was started with counts where nothing is said now."""
+    settings = config.load(asked.flags, folder.workspace)
+    given = settings.given
+    return replace(
+        settings,
+        max_parallel=settings.max_parallel if "max_parallel" in given else state.max_parallel,
+        max_turns=settings.max_turns if "max_turns" in given else state.max_turns,
+    )
 
 
 def _models_again(flags: Flags, settings: Settings, state: MissionState) -> Mapping[ev.Role, ModelRef]:
@@ -266,6 +280,7 @@ def _launch(
     folder: Folder, mission: ev.MissionId, settings: Settings, screen: Screen, *, demo: bool
 ) -> Launch:
     harden_self()
+    screen.heed(settings)
     tls = shared_tls(p.base_url for p in settings.providers.values())
     patience = Limits(idle_s=settings.idle_timeout_s, call_s=settings.turn_timeout_s)
     facts = limits.facts_of(settings, demo=demo)
@@ -279,6 +294,7 @@ def _launch(
         return client(provider(ref), ref.name, facts(ref), tls=tls, limits=patience, transport=transport)
 
     memory = launch.no_memory if demo else partial(GateMemory.of, settings.state_folder)
+    views, say, complain = screen.views, screen.say, screen.complain
     return Launch(
-        folder, mission, settings, connect, provider, screen.views, screen.say, facts=facts, memory=memory
+        folder, mission, settings, connect, provider, views, say, facts, memory=memory, complain=complain
     )

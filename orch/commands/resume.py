@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orch.commands import options
+from orch.commands import options, page
 from orch.commands.options import OutputFormat
 
 
@@ -27,9 +27,15 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
     json: options.AsStream = False,
     output_last_message: options.LastMessage = None,
     quiet: options.Quiet = False,
+    junit: options.JUnit = None,
     reply: Annotated[
         str | None,
-        typer.Option("--reply", metavar="TEXT", help="The answer to what a blocked mission asked."),
+        typer.Option(
+            "--reply",
+            metavar="TEXT",
+            help="The answer to what a blocked mission asked.",
+            rich_help_panel=page.WHAT,
+        ),
     ] = None,
 ) -> None:
     """Continue a mission that stopped, failed or crashed.
@@ -42,6 +48,8 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
       orch resume
 
       orch resume --reply "Use PostgreSQL"
+
+      orch resume --max-tokens 2000000
     """
     from orch.commands import parts, screen
 
@@ -68,6 +76,7 @@ def resume(  # noqa: PLR0913 - one option per line is the schema of the command 
             output=OutputFormat.STREAM_JSON if json else output_format,
             last_message=output_last_message,
             is_quiet=quiet,
+            junit=junit,
         ),
     )
     raise typer.Exit(parts.go_on(asked, mission, reply))

@@ -1,11 +1,14 @@
 """`orch stop`: stop a running mission, and look that nothing of it lives on."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orch.commands import options
+
+if TYPE_CHECKING:
+    from orch.runtime.halt import Halted
 
 
 def stop(
@@ -27,12 +30,16 @@ def stop(
     from orch.runtime import halt
 
     halted = halt.halt(place.folder_of(cd), mission, now=now)
-    if halted.pids:
-        typer.echo(f"orch: still alive: {', '.join(map(str, halted.pids))}; kill -9 ends them", err=True)
-    elif halted.is_held:
-        typer.echo("orch: the workspace is still held, by a process that cannot be named", err=True)
-    elif halted.mission:
-        typer.echo(f"orch: stopped {halted.mission}; `orch resume` goes on", err=True)
-    else:
-        typer.echo("orch: nothing was running here", err=True)
+    typer.echo(f"orch: {words(halted)}", err=True)
     raise typer.Exit(0 if halted.is_over else 1)
+
+
+def words(halted: "Halted") -> str:
+    """Return what a person is told of a stop."""
+    if halted.pids:
+        return f"still alive: {', '.join(map(str, halted.pids))}; kill -9 ends them"
+    if halted.is_held:
+        return "the workspace is still held, by a process that cannot be named"
+    if halted.mission:
+        return f"stopped {halted.mission}; `orch resume` goes on"
+    return "nothing was running here"

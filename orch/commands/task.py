@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orch.commands import options
+from orch.commands import options, page
 from orch.commands.options import OutputFormat
 from orch.errors import UsageError
 
@@ -17,7 +17,10 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
         typer.Argument(metavar="GOAL", help="What to achieve; `-` reads it from stdin.", show_default=False),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("-f", "--file", metavar="FILE", help="Read the goal from FILE.")
+        Path | None,
+        typer.Option(
+            "-f", "--file", metavar="FILE", help="Read the goal from FILE.", rich_help_panel=page.WHAT
+        ),
     ] = None,
     cd: options.Workspace = Path(),
     model: options.Model = None,
@@ -35,11 +38,30 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
     json: options.AsStream = False,
     output_last_message: options.LastMessage = None,
     quiet: options.Quiet = False,
+    junit: options.JUnit = None,
     answer: Annotated[
-        bool, typer.Option("--answer", help="The goal is a question: read, change nothing, answer.")
+        bool,
+        typer.Option(
+            "--answer",
+            help="A question: read, change nothing, answer.",
+            rich_help_panel=page.WHAT,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only print the plan and what it may cost.",
+            rich_help_panel=page.WHAT,
+        ),
     ] = False,
     demo: Annotated[
-        bool, typer.Option("--demo", help="The built-in scripted model: no key, no network.")
+        bool,
+        typer.Option(
+            "--demo",
+            help="A scripted model: no key, no network.",
+            rich_help_panel=page.WHAT,
+        ),
     ] = False,
 ) -> None:
     """Run a mission to its seal: exit 0 means done and proven.
@@ -49,11 +71,15 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
 
     Examples:
 
+      orch task --demo -C demo
+
       orch task "Build a REST API with authentication" -m openai/gpt-4.1
 
-      orch task -f goal.md --json > events.jsonl
+      orch task "Add a --json flag to export" --dry-run
 
-      orch task --demo -C demo
+      orch task -f goal.md --max-budget-usd 5 --json > events.jsonl
+
+      orch task --answer "Where are the retries configured?"
     """
     from orch.commands import parts, screen
 
@@ -80,9 +106,11 @@ def task(  # noqa: PLR0913 - one option per line is the schema of the command li
             output=OutputFormat.STREAM_JSON if json else output_format,
             last_message=output_last_message,
             is_quiet=quiet,
+            junit=junit,
         ),
     )
-    raise typer.Exit(parts.start(asked, lambda: _goal(goal, file, demo=demo), answer=answer, demo=demo))
+    mode = parts.Mode(answer=answer, dry_run=dry_run, demo=demo)
+    raise typer.Exit(parts.start(asked, lambda: _goal(goal, file, demo=demo), mode))
 
 
 def _goal(goal: str | None, file: Path | None, *, demo: bool) -> str:

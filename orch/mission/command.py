@@ -3,7 +3,8 @@
 Pure. It is woken at once for what only it can decide, else when nothing runs and nothing can start. Waking
 it where nothing moved since climbs the ladder: told so, asked for another plan, stopped. One that was woken
 and did nothing does not stop a mission: no plan -> the Planner gets the goal, nothing left -> the seal, red
--> its issues go to the owners named in the output, else the run ends and the blockers say how.
+-> its issues go to the owners named in the output, else the run ends and the blockers say how. A dry run that
+has items needs nobody any more.
 """
 
 from orch.mission import brief, seal
@@ -54,6 +55,8 @@ def _quiet(state: MissionState, commander: Session) -> tuple[Step, ...]:
         return _verify(state)
     if planner := _planner_again(state):
         return planner
+    if _has_plan_only(state):
+        return ()
     if _has_news(state, commander.told_seq):
         return _wake(state, commander)
     return _without_commander(state, commander)
@@ -77,6 +80,8 @@ def _next_commander(state: MissionState, last: Session) -> tuple[Step, ...]:
         return _verify(state)
     if step := _planner_again(state) or (_go_on(state) if state.items else ()):
         return step
+    if _has_plan_only(state):
+        return ()
     lost = ev.Blocker(
         kind=last.kind or ev.BlockerKind.PLAN, text=f"the Commander did not finish: {last.reason}"
     )
@@ -88,8 +93,15 @@ def _of_this_run(state: MissionState) -> list[Session]:
 
 
 def _is_busy(state: MissionState) -> bool:
-    """Whether something runs or can run without a decision."""
-    return any(s.role is not ev.Role.COMMANDER for s in running_sessions(state)) or bool(open_items(state))
+    """Whether something runs or can run without a decision; no item can in a dry run."""
+    if any(s.role is not ev.Role.COMMANDER for s in running_sessions(state)):
+        return True
+    return bool(open_items(state)) and not state.dry_run
+
+
+def _has_plan_only(state: MissionState) -> bool:
+    """Whether a dry run has what it was for: nobody is to act on its plan now."""
+    return state.dry_run and bool(open_items(state))
 
 
 def _only_commander_can(state: MissionState, since: int) -> bool:

@@ -11,7 +11,7 @@ The order of the rules is the order of urgency; the first two stand here:
 1. sessions and leases whose item is settled end, and sessions that bring orch down (`quarantine`);
 2. sessions that stopped calling tools are settled: submitted, nudged once, rejected, given up;
 3. an issue on a completed item becomes a fix item, an item whose dependency is lost is blocked (`routing`);
-4. free slots go to reviews, then to rejections, then to new items (`dispatch`);
+4. free slots go to reviews, then to rejections, then to new items (`dispatch`), but never in a dry run;
 5. the Commander is woken (`command`): at once for what only it can decide, else when nothing is left to run;
 6. a Commander that was woken and did nothing does not stop the mission: no plan -> the Planner gets the
    goal, nothing left -> the seal, red -> its issues go to the owners named in the output, else the run ends.
@@ -44,7 +44,7 @@ from orch.mission.state import (
 )
 from orch.mission.steps import Step, at_once, message, start
 
-__all__ = ["Step", "Work", "WorkKind", "decide", "start", "work"]
+__all__ = ["Step", "Work", "WorkKind", "decide", "is_planned", "start", "work"]
 
 MAX_REVIEWERS = 2
 """Reviewer sessions that may be lost in one round before the item counts as rejected."""
@@ -56,11 +56,12 @@ class WorkKind(StrEnum):
     SESSION = "session"  # a session that owes a turn
     SETUP = "setup"  # an item's setup command
     VERIFICATION = "verification"  # orch's own run of commands
+    ESTIMATE = "estimate"  # what a dry run's plan may cost
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something that has to be running now; `subject` is a session, an item, or a phase."""
+    """Something that has to be running now; `subject` is a session, an item, a phase, or the plan."""
 
     kind: WorkKind
     subject: str
@@ -83,7 +84,15 @@ def work(state: MissionState) -> tuple[Work, ...]:
     ]
     if state.verification is not None:
         needed.append(Work(WorkKind.VERIFICATION, state.verification.phase))
+    if is_planned(state):
+        needed.append(Work(WorkKind.ESTIMATE, "plan"))
     return tuple(needed)
+
+
+def is_planned(state: MissionState) -> bool:
+    """Say whether a dry run has all that it was for, if `decide` asks for nothing more."""
+    is_dry = state.dry_run and state.status is MissionStatus.RUNNING
+    return is_dry and bool(open_items(state)) and not running_sessions(state)
 
 
 def decide(state: MissionState, denied: Collection[ev.ItemId] = ()) -> tuple[Step, ...]:
@@ -98,7 +107,7 @@ def decide(state: MissionState, denied: Collection[ev.ItemId] = ()) -> tuple[Ste
         set_aside,
         _settle,
         route,
-        partial(dispatch, denied=denied),
+        *(() if state.dry_run else (partial(dispatch, denied=denied),)),
         command,
     )
     for rule in rules:

@@ -9,7 +9,7 @@ a path is relative to the workspace, with `/`.
 from enum import StrEnum
 from typing import Annotated, Literal, NewType
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, WithJsonSchema
 
 from orch.mission.caps import Amount, Cap, Caps
 from orch.mission.transcript import AssistantMessage, Frozen
@@ -21,6 +21,12 @@ SessionId = NewType("SessionId", str)
 ItemId = NewType("ItemId", str)
 IssueId = NewType("IssueId", str)
 EvidenceId = NewType("EvidenceId", str)
+Time = Annotated[
+    str, WithJsonSchema({"type": "string", "format": "date-time", "pattern": r"^\d{4}-\d\d-\d\dT[\d:.]+Z$"})
+]
+"""RFC 3339, in UTC."""
+Sha256 = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$"})]
+"""In hex: of a file's bytes, or of the tree (`orch.mission.state.tree_hash`)."""
 
 
 class Role(StrEnum):
@@ -37,6 +43,7 @@ class Outcome(StrEnum):
 
     SEALED = "sealed"  # every item done with evidence, verified on the final tree
     ANSWERED = "answered"  # the goal asked for no change
+    PLANNED = "planned"  # a dry run has its plan; the next run carries it out
     UNSEALED = "unsealed"  # nothing is left to run and something is not done
     BLOCKED = "blocked"  # needs a person's decision or permission
     LIMIT = "limit"  # a turn, token or dollar limit was reached
@@ -175,6 +182,16 @@ class Usage(Frozen):
     cost_usd: float | None = None
 
 
+class Estimate(Frozen):
+    """What a plan may cost, from the least to the most; unknown dollars are `None`. `text` says the basis."""
+
+    tokens_least: int
+    tokens_most: int
+    usd_least: float | None = None
+    usd_most: float | None = None
+    text: str = ""
+
+
 class Blocker(Frozen):
     """One thing that keeps the mission from its seal."""
 
@@ -188,10 +205,18 @@ class Fact(Frozen):
 
     v: Literal[1] = SCHEMA_VERSION
     seq: int = 0
-    ts: str = ""
+    ts: Time = ""
     mission: MissionId = MissionId("")
     session: SessionId | None = None
     item: ItemId | None = None
+
+
+class Instructions(Frozen):
+    """What a settings file tells the agents, those of one role or all; `source` is its name."""
+
+    role: Role | None = None
+    source: str
+    text: str
 
 
 class MissionStarted(Fact):
@@ -203,7 +228,10 @@ class MissionStarted(Fact):
     models: dict[Role, str]
     max_parallel: int
     max_turns: int
+    role_turns: dict[Role, int] = Field(default_factory=dict)
+    instructions: tuple[Instructions, ...] = ()
     answer_only: bool = False
+    dry_run: bool = False
     demo: bool = False
     verify: tuple[str, ...] = ()
     baseline: bool = True
@@ -220,6 +248,8 @@ class MissionResumed(Fact):
     models: dict[Role, str]
     max_parallel: int
     max_turns: int
+    role_turns: dict[Role, int] = Field(default_factory=dict)
+    instructions: tuple[Instructions, ...] = ()
     caps: Caps = Caps()
     fallback: tuple[str, ...] = ()
     reply: str | None = None
@@ -236,7 +266,7 @@ class MissionSealed(Fact):
     """All is done and proven on `tree`."""
 
     type: Literal["mission.sealed"] = "mission.sealed"
-    tree: str
+    tree: Sha256
     summary: str
 
 
@@ -245,6 +275,14 @@ class MissionAnswered(Fact):
 
     type: Literal["mission.answered"] = "mission.answered"
     text: str
+
+
+class MissionPlanned(Fact):
+    """A dry run ended with its plan: `text` is the plan for people, `estimate` what it may cost."""
+
+    type: Literal["mission.planned"] = "mission.planned"
+    text: str
+    estimate: Estimate | None = None
 
 
 class MissionFailed(Fact):
@@ -261,7 +299,7 @@ class ContextUpdated(Fact):
     """`context.md` has new content."""
 
     type: Literal["context.updated"] = "context.updated"
-    sha256: str
+    sha256: Sha256
     size_bytes: int
 
 
@@ -271,7 +309,7 @@ class PlanAccepted(Fact):
     type: Literal["plan.accepted"] = "plan.accepted"
     items: tuple[ItemSpec, ...]
     verify: tuple[str, ...]
-    files: dict[str, str | None]
+    files: dict[str, Sha256 | None]
 
 
 class PlanRejected(Fact):
@@ -289,7 +327,7 @@ class ItemAdded(Fact):
     spec: ItemSpec
     origin: ItemOrigin
     issues: tuple[IssueId, ...] = ()
-    files: dict[str, str | None]
+    files: dict[str, Sha256 | None]
 
 
 class ItemDropped(Fact):
@@ -325,7 +363,7 @@ class SetupFinished(Fact):
     exit_code: int
     duration_s: float
     output: str
-    files: dict[str, str]
+    files: dict[str, Sha256]
 
 
 class ItemCompleted(Fact):
@@ -464,7 +502,7 @@ class ToolFinished(Fact):
     ok: bool
     text: str
     duration_s: float
-    seen: dict[str, str | None] = Field(default_factory=dict)
+    seen: dict[str, Sha256 | None] = Field(default_factory=dict)
     late: bool = False
 
 
@@ -508,8 +546,8 @@ class FileIntended(Fact):
     type: Literal["file.intended"] = "file.intended"
     session: SessionId
     path: str
-    before: str | None
-    after: str | None
+    before: Sha256 | None
+    after: Sha256 | None
 
 
 class FileChanged(Fact):
@@ -517,8 +555,8 @@ class FileChanged(Fact):
 
     type: Literal["file.changed"] = "file.changed"
     path: str
-    before: str | None
-    after: str | None
+    before: Sha256 | None
+    after: Sha256 | None
     by_tool: bool = True
 
 
@@ -531,8 +569,8 @@ class EvidenceRecorded(Fact):
     command: str
     exit_code: int
     duration_s: float
-    tree: str
-    files: dict[str, str | None]
+    tree: Sha256
+    files: dict[str, Sha256 | None]
     void: bool = False
     log: str
 
@@ -590,7 +628,7 @@ class VerificationFinished(Fact):
     command: str
     exit_code: int
     duration_s: float
-    tree: str
+    tree: Sha256
     output: str
 
 
@@ -609,7 +647,10 @@ class SealRefused(Fact):
 
 
 class Retry(Fact):
-    """A call to a model failed and is made again after `delay_s`; `usage` as in `TurnFailed`."""
+    """A call to a model failed and is made again after `delay_s`; `usage` as in `TurnFailed`.
+
+    Where the provider refused it for its rate, `at_once` is how many calls it is asked at once from then on.
+    """
 
     type: Literal["retry"] = "retry"
     session: SessionId
@@ -618,6 +659,7 @@ class Retry(Fact):
     error: str
     text: str
     usage: Usage | None = None
+    at_once: int | None = None
 
 
 class ModelSwitched(Fact):
@@ -676,7 +718,7 @@ class Compaction(Fact):
     kept_from: int = 0
     text: str = ""
     digest: str = ""
-    seen: dict[str, str | None] = Field(default_factory=dict)
+    seen: dict[str, Sha256 | None] = Field(default_factory=dict)
     usage: Usage | None = None
 
 
@@ -694,6 +736,7 @@ Event = Annotated[
     | MissionStopped
     | MissionSealed
     | MissionAnswered
+    | MissionPlanned
     | MissionFailed
     | ContextUpdated
     | PlanAccepted

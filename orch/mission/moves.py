@@ -25,6 +25,7 @@ MISSION_MOVES: Mapping[MissionStatus, Mapping[str, MissionStatus]] = {
         "mission.resumed": MissionStatus.RUNNING,
         "mission.stopped": MissionStatus.ENDED,
         "mission.failed": MissionStatus.ENDED,
+        "mission.planned": MissionStatus.ENDED,
         "mission.sealed": MissionStatus.CLOSED,
         "mission.answered": MissionStatus.CLOSED,
     },

@@ -33,6 +33,7 @@ from orch.mission.state import (
     SessionStatus,
     listed_items,
     open_issues,
+    open_items,
 )
 
 _E = TypeVar("_E", bound=ev.Fact)
@@ -79,9 +80,12 @@ def mission_started(state: MissionState, event: ev.MissionStarted) -> MissionSta
         models=event.models,
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
+        role_turns=event.role_turns,
+        instructions=event.instructions,
         caps=event.caps,
         fallback=event.fallback,
         answer_only=event.answer_only,
+        dry_run=event.dry_run,
         demo=event.demo,
         settings_verify=event.verify,
         verify=event.verify,
@@ -103,9 +107,13 @@ def mission_resumed(state: MissionState, event: ev.MissionResumed) -> MissionSta
         models=event.models,
         max_parallel=event.max_parallel,
         max_turns=event.max_turns,
+        role_turns=event.role_turns,
+        instructions=event.instructions,
         caps=event.caps,
         fallback=event.fallback,
         substitutes={},
+        refusals={},
+        dry_run=state.dry_run and state.outcome is not ev.Outcome.PLANNED,
         sessions={sid: substitutes.with_own_model(s, event.models) for sid, s in interrupted.items()},
         spending=functools.reduce(sessions.lost, state.sessions.values(), state.spending),
         outcome=None,
@@ -166,6 +174,13 @@ def mission_answered(state: MissionState, event: ev.MissionAnswered) -> MissionS
     return _end(state, ev.Outcome.ANSWERED, event.text, event.ts)
 
 
+def mission_planned(state: MissionState, event: ev.MissionPlanned) -> MissionState:
+    """End a dry run with the plan that the next run carries out."""
+    if not state.dry_run or not open_items(state):
+        raise IllegalTransition("mission.planned without a plan, or in a mission that is no dry run")
+    return evolve(_end(state, ev.Outcome.PLANNED, event.text, event.ts), estimate=event.estimate)
+
+
 def mission_failed(state: MissionState, event: ev.MissionFailed) -> MissionState:
     """End the run, and keep why."""
     is_bug = event.outcome is ev.Outcome.ERROR and not event.is_usage
@@ -209,6 +224,7 @@ CHANGES: Mapping[type[ev.Fact], Change] = dict(
         _row(ev.MissionStopped, mission_stopped),
         _row(ev.MissionSealed, mission_sealed),
         _row(ev.MissionAnswered, mission_answered),
+        _row(ev.MissionPlanned, mission_planned),
         _row(ev.MissionFailed, mission_failed),
         _row(ev.ContextUpdated, unchanged),
         _row(ev.PlanAccepted, items.plan_accepted),

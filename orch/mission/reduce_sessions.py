@@ -4,7 +4,7 @@ Every event that a session causes is also its last sign of life. An event in the
 excludes it (a message while a turn is open, a result of a call that nobody made) raises `IllegalTransition`.
 """
 
-from orch.errors import IllegalTransition
+from orch.errors import IllegalTransition, RateLimited
 from orch.mission import compaction, repair, size
 from orch.mission import events as ev
 from orch.mission.evolve import evolve
@@ -118,6 +118,7 @@ def turn_started(state: MissionState, event: ev.TurnStarted) -> MissionState:
         status=status,
         last_activity=event.ts,
         open_turn=True,
+        retry=None,
         estimate=event.estimate,
         step_seq=event.seq,
         doing="thinking",
@@ -268,8 +269,13 @@ def healed(state: MissionState, event: ev.Heal) -> MissionState:
 
 
 def retried(state: MissionState, event: ev.Retry) -> MissionState:
-    """Count the retry, and what the failed call may have cost."""
-    session = evolve(known_session(state, event), last_activity=event.ts, doing=f"retry {event.attempt}")
+    """Count the retry, and what the failed call may have cost; a refusal for the rate is the provider's."""
+    session = evolve(
+        known_session(state, event), last_activity=event.ts, doing=f"retry {event.attempt}", retry=event
+    )
+    if event.error == RateLimited.__name__:
+        provider = session.model.partition("/")[0]
+        state = evolve(state, refusals={**state.refusals, provider: event})
     return evolve(_paid_beside(state, session, event.usage), num_retries=state.num_retries + 1)
 
 

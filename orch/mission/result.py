@@ -11,10 +11,12 @@ from orch.mission.caps import Amount, Cap, Caps, setting
 from orch.mission.events import (
     Blocker,
     Budget,
+    Estimate,
     ItemId,
     MissionId,
     Outcome,
     SessionId,
+    Sha256,
     StopSignal,
     Usage,
 )
@@ -25,11 +27,13 @@ from orch.mission.state import (
     Spending,
     listed_items,
     open_issues,
+    turns_of,
 )
 from orch.mission.transcript import Frozen
 
 EXIT_CODES: Mapping[Outcome, int] = {
     Outcome.SEALED: 0,
+    Outcome.PLANNED: 0,
     Outcome.UNSEALED: 1,
     Outcome.BLOCKED: 3,
     Outcome.LIMIT: 4,
@@ -78,7 +82,7 @@ class Verified(Frozen):
     command: str
     exit_code: int
     duration_s: float
-    tree: str
+    tree: Sha256
 
 
 class Denial(Frozen):
@@ -107,7 +111,8 @@ class Dropped(Frozen):
 class Result(Frozen):
     """The contract's `result`; the last line of `stream-json`, and `result.json`.
 
-    `caps` are those of the last run, `reached` the one that ended it.
+    `caps` are those of the last run, `reached` the one that ended it, `estimate` is what a dry run's plan may
+    cost. `patch` is the file that holds what was changed, relative to the workspace.
     """
 
     type: Literal["result"] = "result"
@@ -134,6 +139,8 @@ class Result(Frozen):
     duration_s: float
     caps: Caps = Caps()
     reached: Cap | None = None
+    estimate: Estimate | None = None
+    patch: str | None = None
     sandbox: Literal["none"] = "none"
     result: str
 
@@ -157,7 +164,7 @@ def summarise(state: MissionState, resume: str | None) -> Result:
     items = listed_items(state)
     return Result(
         subtype=outcome,
-        is_error=not closed,
+        is_error=not closed and outcome is not Outcome.PLANNED,
         exit_code=exit_code(state, outcome),
         retryable=outcome in RETRYABLE,
         mission=state.mission or None,
@@ -166,7 +173,7 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         next=None if closed else next_line(state, resume),
         todo=Count(done=sum(1 for i in items if i.status is ItemStatus.COMPLETED), total=len(items)),
         issues=IssueCount(open=len(issues), closed=len(state.issues) - len(issues)),
-        blockers=() if closed else state.end_blockers or seal.blockers(state),
+        blockers=_blockers(state, outcome),
         verification=tuple(
             Verified(command=v.command, exit_code=v.exit_code, duration_s=v.duration_s, tree=v.tree)
             for v in state.verified
@@ -188,8 +195,15 @@ def summarise(state: MissionState, resume: str | None) -> Result:
         duration_s=round(run_duration_s(state), 3),
         caps=state.caps,
         reached=_reached(state),
+        estimate=state.estimate if outcome is Outcome.PLANNED else None,
         result=report(state),
     )
+
+
+def _blockers(state: MissionState, outcome: Outcome) -> tuple[Blocker, ...]:
+    if outcome in (Outcome.SEALED, Outcome.ANSWERED, Outcome.PLANNED):
+        return ()
+    return state.end_blockers or seal.blockers(state)
 
 
 def _reached(state: MissionState) -> Cap | None:
@@ -210,8 +224,9 @@ def next_line(state: MissionState, resume: str | None) -> str | None:
         return f"{resume} --reply TEXT"
     if state.outcome is Outcome.LIMIT and fact is not None:
         return f"{resume} {setting(fact.limit, _more(fact))}"
-    if state.outcome is Outcome.LIMIT and any(s.turns >= state.max_turns for s in state.sessions.values()):
-        return f"{resume} --max-turns {state.max_turns * 2}"
+    limits = [turns_of(state, s.role) for s in state.sessions.values() if s.turns >= turns_of(state, s.role)]
+    if state.outcome is Outcome.LIMIT and limits:
+        return f"{resume} --max-turns {max(state.max_turns, 2 * max(limits))}"
     return resume
 
 
@@ -231,8 +246,8 @@ def usage_report(spending: Spending) -> UsageReport:
 
 
 def report(state: MissionState) -> str:
-    """Return the closing report: the Commander's summary or answer, else one from the journal."""
-    if state.outcome in (Outcome.SEALED, Outcome.ANSWERED) and state.ending.strip():
+    """Return the closing report: the Commander's summary or answer, the plan, else one from the journal."""
+    if state.outcome in (Outcome.SEALED, Outcome.ANSWERED, Outcome.PLANNED) and state.ending.strip():
         return state.ending
     lines = [state.ending] if state.ending else []
     for item in listed_items(state):
@@ -273,3 +288,9 @@ def nothing_started(goal: str, outcome: Outcome, code: int, text: str) -> Result
         duration_s=0.0,
         result=text,
     )
+
+
+def broken_off(mission: MissionId, resume: str, text: str) -> Result:
+    """Return the result of a mission of which a bug in orch left nothing to tell but how to go on."""
+    nothing = nothing_started("", Outcome.ERROR, EXIT_CODES[Outcome.ERROR], text)
+    return nothing.model_copy(update={"mission": mission, "resume": resume, "next": resume})

@@ -16,9 +16,11 @@ from orch.mission.events import (
     Blocker,
     BlockerKind,
     Budget,
+    Estimate,
     EvidenceId,
     EvidenceRecorded,
     FileIntended,
+    Instructions,
     IssueId,
     IssueSource,
     ItemId,
@@ -27,6 +29,7 @@ from orch.mission.events import (
     MissionId,
     Outcome,
     PermissionDenied,
+    Retry,
     Role,
     SessionId,
     SessionOutcome,
@@ -118,6 +121,7 @@ class Item:
 class Session:
     """One conversation. `open_calls` are called and not finished; `seen` is what it knows of files.
 
+    `retry` is what its open turn was refused with last, as far as it was.
     `estimate` is what the open turn costs if nothing more is heard of it. `step_seq` is when its turn, or a
     call of it, was last begun or taken up again; `crashes` are the runs in a row that ended in it. `worked_s`
     is the time of its answers and tools since its brief (the Commander's: since its last wake), `late_at_s`
@@ -145,6 +149,7 @@ class Session:
     overflowed_turn: int | None = None
     repaired_turn: int | None = None
     open_turn: bool = False
+    retry: Retry | None = None
     estimate: Usage | None = None
     open_calls: tuple[ToolCall, ...] = ()
     step_seq: int = 0
@@ -247,7 +252,9 @@ class MissionState:
     `reply` is a person's answer that the Commander was not told yet, `run_seq` the event that began this run.
     `exhausted` is the cap that ended a run, until another turn was paid; `culprit` the session in which a bug
     of orch came up that ended the run. `fallback` are the models to go on with when one is down, in order;
-    `substitutes` are those that roles use now in place of their own.
+    `substitutes` are those that roles use now in place of their own. `refusals` are the last of each provider
+    for its rate, in this run. `role_turns` are the limits of roles that have one of their own; `instructions`
+    are the settings' words to the agents, as this run began with them.
     """
 
     mission: MissionId = NO_MISSION
@@ -255,15 +262,20 @@ class MissionState:
     models: Mapping[Role, str] = field(default_factory=dict)
     max_parallel: int = 1
     max_turns: int = 1
+    role_turns: Mapping[Role, int] = field(default_factory=dict)
+    instructions: tuple[Instructions, ...] = ()
     caps: Caps = field(default_factory=Caps)
     fallback: tuple[str, ...] = ()
     substitutes: Mapping[Role, str] = field(default_factory=dict)
+    refusals: Mapping[str, Retry] = field(default_factory=dict)
     exhausted: Budget | None = None
     answer_only: bool = False
+    dry_run: bool = False
     demo: bool = False
     status: MissionStatus = MissionStatus.NEW
     outcome: Outcome | None = None
     ending: str = ""
+    estimate: Estimate | None = None
     stopped_by: StopSignal | None = None
     end_blockers: tuple[Blocker, ...] = ()
     is_usage: bool = False
@@ -298,6 +310,11 @@ class MissionState:
     started: str = ""
     seq: int = 0
     ts: str = ""
+
+
+def turns_of(state: MissionState, role: Role) -> int:
+    """How many turns one session of a role may take."""
+    return state.role_turns.get(role, state.max_turns)
 
 
 def open_items(state: MissionState) -> tuple[Item, ...]:

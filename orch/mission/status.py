@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from orch.mission import events as ev
+from orch.mission.caps import Caps
 from orch.mission.result import Count, IssueCount, UsageReport
 from orch.mission.state import SessionStatus
 from orch.mission.transcript import Frozen
@@ -25,27 +26,45 @@ class SessionEntry(Frozen):
     turns: int
     tokens: int
     doing: str
-    since: str
-    last_activity: str
+    since: ev.Time
+    last_activity: ev.Time
 
 
 class MissionEntry(Frozen):
-    """One mission, as `orch status --json` shows it."""
+    """One mission, as `orch status --json` shows it.
+
+    `duration_s` is that of all runs, `run_s` of the one that is on; `blockers` are why a run that ended did.
+    """
 
     mission: ev.MissionId
     goal: str
-    status: str
+    status: ev.Outcome | Liveness
     pid: int | None
     alive: bool
-    started: str
-    updated: str
+    started: ev.Time
+    updated: ev.Time
     duration_s: float
+    run_s: float | None = None
     todo: Count
     issues: IssueCount
+    blockers: tuple[ev.Blocker, ...] = ()
     sessions: tuple[SessionEntry, ...]
     usage: UsageReport
+    caps: Caps = Caps()
     resume: str | None
     next: str | None
+
+
+class SessionStory(Frozen):
+    """One session with all its events, as `orch status --session` shows it; they stand in `journal`."""
+
+    mission: ev.MissionId
+    session: SessionEntry
+    title: str
+    model: str
+    usage: ev.Usage
+    journal: str
+    events: tuple[ev.Event, ...]
 
 
 class Missions(Frozen):

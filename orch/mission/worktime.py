@@ -31,4 +31,4 @@ def told(result: str, limit_s: float) -> str:
 
 def reason(limit_s: float) -> str:
     """Say why a session is over."""
-    return f"it worked for more than {limit_s:g} s ([limits] session_timeout_s), also after it was told so"
+    return f"it worked for more than {limit_s:g} s (session_timeout_s), also after it was told so"

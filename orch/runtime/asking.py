@@ -117,14 +117,14 @@ class Asking:
         return reply
 
     async def _note_refusal(self, call: Call, refusal: RateLimited, wait_s: float) -> None:
-        await self._note(refusal, wait_s, call)
+        await self._note(refusal, wait_s, call, at_once=self.voice.gate.limit)
 
     async def _note_retry(self, call: Call, retry: RetryCallState) -> None:
         error = retry.outcome.exception() if retry.outcome else None
         if isinstance(error, ModelError):
             await self._note(error, retry.next_action.sleep if retry.next_action else 0.0, call)
 
-    async def _note(self, error: ModelError, wait_s: float, call: Call) -> None:
+    async def _note(self, error: ModelError, wait_s: float, call: Call, at_once: int | None = None) -> None:
         if self.voice.is_stopping():
             raise SessionOver  # nothing is paid for while it waits: the next run asks again
         self._attempts += 1
@@ -137,6 +137,7 @@ class Asking:
                 error=type(error).__name__,
                 text=str(error),
                 usage=call.estimate if error.may_be_paid else None,
+                at_once=at_once,
             ),
             *self.voice.budget.news(),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from orch.mission import events as ev
 from orch.mission.state import OPEN, Item, MissionState
 from orch.runtime.recorder import Recorder
-from orch.store.locks import Leases
+from orch.store.leases import Leases
 
 LEASE_LIMIT_S = 60.0
 """An item whose files another process holds for this long is given up."""

@@ -6,9 +6,10 @@
 """
 
 import asyncio
+import functools
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,27 +17,30 @@ from typing import Protocol
 
 from orch.agents import roles
 from orch.config import ModelFacts, ModelRef, Provider, Settings
-from orch.errors import DiskRefused, UsageError
+from orch.errors import DiskRefused, OrchError, UsageError
 from orch.mission import events as ev
 from orch.mission import plan
 from orch.mission.redaction import Redaction
 from orch.mission.reduce import replay
-from orch.mission.result import Result, summarise
-from orch.mission.state import ItemStatus, MissionState, MissionStatus
+from orch.mission.result import Result, broken_off, summarise
+from orch.mission.state import ItemStatus, MissionState, MissionStatus, turns_of
+from orch.mission.transcript import clean
 from orch.models.gate import Alone, Gates, Memory
 from orch.models.interface import Model
-from orch.runtime import shutdown, survey, watchdog
+from orch.runtime import changes, plan_only, shutdown, survey, watchdog
 from orch.runtime.asking import Voice
 from orch.runtime.budget import failure, spent, used_up
 from orch.runtime.failures import COOL_DOWN_S
+from orch.runtime.onlooker import Onlooker
 from orch.runtime.orchestrator import JOURNAL_GONE, Orchestrator
 from orch.runtime.recorder import Recorder, View
 from orch.runtime.session import Conversation
-from orch.store import board
+from orch.store import board, records
 from orch.store.blobs import Blobs
 from orch.store.folder import Folder, MissionFolder, atomic_write
 from orch.store.journal import Journal
-from orch.store.locks import Leases, MissionLock
+from orch.store.leases import Leases
+from orch.store.locks import MissionLock
 from orch.tools import diagnostics
 from orch.tools.bystanders import Bystanders
 from orch.tools.child_environment import child_environment
@@ -67,11 +71,16 @@ def no_memory(_provider: Provider) -> Memory:
     return Alone()
 
 
+def unsaid(_text: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What a run needs to be told. `began_s` is when it began, on the clock of `time.monotonic`.
 
-    `provider` says who answers for a model, `memory` what the user's processes know of a provider.
+    `provider` says who answers for a model, `memory` what the user's processes know of a provider. `notice`
+    tells a person something, `complain` also one who wants to hear nothing but what is wrong.
     `retry_base_s` is the first wait after a failed or refused call, doubled with each one in a row,
     `cool_down_s` the time that a role's own model gets to come back.
     """
@@ -85,6 +94,7 @@ class Launch:
     notice: Callable[[str], None]
     facts: Callable[[ModelRef], ModelFacts] = unknown_facts
     memory: Callable[[Provider], Memory] = no_memory
+    complain: Callable[[str], None] = unsaid
     retry_base_s: float = RETRY_BASE_S
     cool_down_s: float = COOL_DOWN_S
     began_s: float = field(default_factory=time.monotonic)
@@ -120,7 +130,7 @@ def resume(launch: Launch, resumed: ev.MissionResumed) -> tuple[MissionState, Re
         state = replay(recovered.events)
         if state.status is MissionStatus.CLOSED:
             recovered.journal.close()
-            result = summarise(state, None)
+            result = _closed(launch.folder, state)
             _keep(folder, result)
             return state, result
         heal = (ev.Heal(text=recovered.healed),) if recovered.healed else ()
@@ -144,6 +154,18 @@ async def _admit(launch: Launch, orchestrator: Orchestrator) -> None:
 def _run(
     launch: Launch, journal: Journal, state: MissionState, first: tuple[ev.Event, ...]
 ) -> tuple[MissionState, Result]:
+    """Run the mission; whatever breaks, also after its end, it has a result."""
+    try:
+        return _ended(launch, journal, state, first)
+    except OrchError:
+        raise
+    except Exception as bug:  # noqa: BLE001 - the outer boundary of the mission: the house itself came down
+        return _broken(launch, bug)
+
+
+def _ended(
+    launch: Launch, journal: Journal, state: MissionState, first: tuple[ev.Event, ...]
+) -> tuple[MissionState, Result]:
     try:
         with asyncio.Runner() as runner:
             state = runner.run(_live(launch, journal, state, first))
@@ -153,19 +175,47 @@ def _run(
     result = summarise(
         state, survey.resume_line(launch.folder.workspace, launch.mission) if goes_on else None
     )
+    if goes_on:
+        patch = changes.keep(launch.folder, state, launch.settings.secrets(), launch.notice)
+        result = result.model_copy(update={"patch": patch})
     _keep(launch.folder.mission(launch.mission), result)
     return state, result
 
 
-def closed(folder: Folder, mission: ev.MissionId, state: MissionState) -> Result:
+def _broken(launch: Launch, bug: Exception) -> tuple[MissionState, Result]:
+    """Return what is known of a mission whose run broke where nothing of it could be put on record."""
+    mission = launch.folder.mission(launch.mission)
+    line = survey.resume_line(launch.folder.workspace, launch.mission)
+    text, report = _crash(mission, bug)
+    try:
+        known = replay(records.read(mission))
+        state = replace(known, outcome=ev.Outcome.ERROR, ending=text)
+        result = summarise(state, line)
+    except Exception:  # noqa: BLE001 - what broke the run may break this too; the first bug is what is told
+        state, result = MissionState(), broken_off(launch.mission, line, text)
+    else:
+        if not known.seq:
+            raise bug  # there never was a mission
+    with suppress(DiskRefused):
+        atomic_write(_crash_log(mission), report)
+    _keep(mission, result)
+    return state, result
+
+
+def closed(folder: Folder, state: MissionState, secrets: Callable[[], Collection[str]]) -> Result:
     """Return the result of a mission that is over; what its run was killed before writing is made up for."""
-    result = summarise(state, None)
-    if not folder.mission(mission).result.exists():
-        with suppress(DiskRefused, UsageError), MissionLock.acquire(folder, mission):
-            end_survivors(mission, folder.mission(mission).jobs)
+    kept = folder.mission(state.mission)
+    if not kept.result.exists():
+        with suppress(DiskRefused, UsageError), MissionLock.acquire(folder, state.mission):
+            end_survivors(state.mission, kept.jobs)
             _Views(folder, lambda _: None).write(state)
-            _keep(folder.mission(mission), result)
-    return result
+            changes.keep(folder, state, secrets(), lambda _: None)
+            _keep(kept, _closed(folder, state))
+    return _closed(folder, state)
+
+
+def _closed(folder: Folder, state: MissionState) -> Result:
+    return summarise(state, None).model_copy(update={"patch": changes.kept(folder, state.mission)})
 
 
 def _keep(mission: MissionFolder, result: Result) -> None:
@@ -253,17 +303,24 @@ async def _crashed(
     orchestrator: Orchestrator, mission: MissionFolder, bug: BaseExceptionGroup[Exception]
 ) -> MissionState:
     """Keep what is known of a bug in orch, and end the run with it."""
-    error = _leaf(bug)
-    log = mission.path / "crash.log"
-    report = "".join(traceback.format_exception(error))
-    text = f"orch has a bug: {type(error).__name__}: {error}. The log is {log}"
+    text, report = _crash(mission, _leaf(bug))
     with suppress(DiskRefused):
-        await asyncio.to_thread(atomic_write, log, report.encode(errors="replace"))
+        await asyncio.to_thread(atomic_write, _crash_log(mission), report)
         if orchestrator.recorder.is_running:
             await orchestrator.recorder.record(
                 ev.MissionFailed(session=orchestrator.culprit, outcome=ev.Outcome.ERROR, text=text)
             )
     return replace(orchestrator.state, outcome=ev.Outcome.ERROR, ending=text)
+
+
+def _crash(mission: MissionFolder, error: BaseException) -> tuple[str, bytes]:
+    """Return what is said of a bug, and what its log holds."""
+    text = f"orch has a bug: {type(error).__name__}: {error}. The log is {_crash_log(mission)}"
+    return clean(text), "".join(traceback.format_exception(error)).encode(errors="replace")
+
+
+def _crash_log(mission: MissionFolder) -> Path:
+    return mission.path / "crash.log"
 
 
 def _orchestrator(
@@ -285,7 +342,7 @@ def _orchestrator(
         mission=launch.mission,
         journal=journal,
         redact=Redaction(launch.settings.secrets()),
-        views=(*launch.views, views),
+        views=(*(Onlooker(view, mission.path / "view.log", launch.complain) for view in launch.views), views),
     )
 
     def now() -> MissionState:
@@ -318,10 +375,10 @@ def _orchestrator(
         model = ModelRef.parse(session.model)
         return Voice(
             model=launch.connect(model),
-            system=lambda: f"{roles.prompt(session.role)}\n{context.text()}",
+            system=_system(owner, session_id, context, folder.workspace),
             grants=frozenset(str(name) for name in grants),
-            max_turns=owner.state.max_turns,
-            session_timeout_s=launch.settings.session_timeout_s,
+            max_turns=turns_of(owner.state, session.role),
+            session_timeout_s=launch.settings.session_timeout_of(session.role),
             retry_base_s=launch.retry_base_s,
             is_stopping=owner.ending.is_asked,
             gate=gates.of(launch.provider(model)),
@@ -338,11 +395,32 @@ def _orchestrator(
         place=place,
         converse=converse,
         speak=speak,
+        planned=lambda at: plan_only.planned(folder, at, launch.facts),
         command_timeout_s=launch.settings.command_timeout_s,
         cool_down_s=launch.cool_down_s,
         began_s=launch.began_s,
     )
     return orchestrator
+
+
+def _system(
+    owner: Orchestrator, session_id: ev.SessionId, context: board.Context, workspace: Path
+) -> Callable[[], str]:
+    """Return what makes a session's system prompt: what is the same for its whole role comes first.
+
+    The project's advice is read once, when the session is briefed or taken up again; so its words stay the
+    same for a session, whatever becomes of the files meanwhile.
+    """
+    state = owner.state
+    session = state.sessions[session_id]
+    item = state.items.get(session.item) if session.item is not None else None
+    advice = functools.cache(functools.partial(board.advice, workspace, item.files if item else ()))
+
+    def system() -> str:
+        told = roles.instructed(session.role, state.instructions)
+        return "\n".join(part for part in (told, context.text(), advice()) if part)
+
+    return system
 
 
 class _Imports:

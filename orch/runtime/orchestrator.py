@@ -8,14 +8,14 @@ need them, for that takes time: between a decision and its record, nothing else 
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orch.errors import DiskRefused, ModelError
 from orch.mission import events as ev
-from orch.mission.decide import Work, WorkKind, decide, work
+from orch.mission.decide import Work, WorkKind, decide, is_planned, work
 from orch.mission.state import MissionState, MissionStatus, SessionStatus
 from orch.runtime import verification
 from orch.runtime.asking import Voice
@@ -25,7 +25,7 @@ from orch.runtime.failures import COOL_DOWN_S, Failures
 from orch.runtime.holdings import Holdings
 from orch.runtime.recorder import Recorder
 from orch.runtime.session import Conversation
-from orch.store.locks import Leases
+from orch.store.leases import Leases
 from orch.tools.desk import Place, SessionOver
 
 GRACE_S = 5.0
@@ -77,7 +77,7 @@ class Converse(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Orchestrator:
-    """One run of one mission.
+    """One run of one mission. `planned` says how a dry run ends, and blocks.
 
     `began_s` is the time of `time.monotonic` from which its timeout counts; `culprit` the session in whose
     task a bug of orch came up.
@@ -88,6 +88,7 @@ class Orchestrator:
     place: Place
     converse: Converse
     speak: Speak
+    planned: Callable[[MissionState], ev.MissionPlanned]
     command_timeout_s: float
     budget: Budget = field(default_factory=Budget)
     cool_down_s: float = COOL_DOWN_S
@@ -220,6 +221,8 @@ class Orchestrator:
             return not self._helpers and not any(self._is_over(s) for s in self._conversations)
         if wanted.kind is WorkKind.SETUP:
             return self._holdings.may_work(ev.ItemId(wanted.subject))
+        if wanted.kind is WorkKind.ESTIMATE:
+            return True
         session = self.state.sessions[ev.SessionId(wanted.subject)]
         if not self._holdings.may_work(session.item):
             return False
@@ -253,6 +256,15 @@ class Orchestrator:
                 return self._set_up(ev.ItemId(wanted.subject))
             case WorkKind.VERIFICATION:
                 return verification.verify(self.place, record, self.command_timeout_s)
+            case WorkKind.ESTIMATE:
+                return self._estimate()
+
+    async def _estimate(self) -> None:
+        """End a dry run with its plan, unless there is something left to do for it."""
+        state = self.state
+        planned = await asyncio.to_thread(self.planned, state)
+        if self.state is state and is_planned(state) and not decide(state):
+            await self.recorder.record(planned)
 
     def _conversation(self, session: ev.SessionId) -> Conversation:
         if session not in self._conversations:

@@ -71,7 +71,7 @@ class Recorder:
             state = reduce(state, fact)
             stamped.append(fact)
             after.append(state)
-        durable = self._latest = self.journal.append(stamped)
+        durable = self._latest = self.journal.append(stamped, state)
         self.state = state
         durable.add_done_callback(lambda done: self._publish(done, stamped, after))
         await asyncio.shield(durable)

@@ -103,7 +103,9 @@ class Conversation:
         session = self._session
         spent = session.turns_since_wake if session.role is ev.Role.COMMANDER else session.turns
         if spent >= self.voice.max_turns:
-            return f"it used up its {self.voice.max_turns} turns (--max-turns)"
+            has_own = session.role in self._state.role_turns
+            setting = f"[roles.{session.role}] max_turns" if has_own else "--max-turns"
+            return f"it used up its {self.voice.max_turns} turns ({setting})"
         limit_s = self.voice.session_timeout_s
         return worktime.reason(limit_s) if worktime.is_over(session, self._worked_s(), limit_s) else None
 

@@ -2,14 +2,16 @@
 
 orch changes only what it made. A view starts with `<!-- orch:generated -->`; where a file of that name lacks
 that line, and is not just empty, it is a person's, and the view goes to `.opencode/orch/`. In `context.md`
-orch owns what stands between `<!-- orch -->` and `<!-- /orch -->`, and nothing else. All functions block.
+orch owns what stands between `<!-- orch -->` and `<!-- /orch -->`, and nothing else. An `AGENTS.md` is only
+read. All functions block.
 """
 
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orch.errors import ToolError
 from orch.mission.transcript import clean
@@ -21,7 +23,8 @@ LONGEST_SOURCE_BYTES = 32 * 1024
 _BEGIN = b"<!-- orch -->"
 _END = b"<!-- /orch -->"
 _SHARED_FILE = 0o666  # less the umask: people commit these
-_ADVICE = ("AGENTS.md", "CLAUDE.md")  # the first that exists
+_ADVICE = "AGENTS.md"  # the open convention for advice to agents
+_NEAREST = "Several AGENTS.md stand here: where they contradict each other, the one nearest to a file counts."
 _CHECKED_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 _Signature = tuple[int, int, int, int] | None
@@ -66,44 +69,60 @@ def write_context(folder: Folder, content: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    signatures: tuple[_Signature, ...]
+    signature: _Signature
     text: str
 
 
 class Context:
-    """What goes before every agent: `context.md` and the project's own advice to agents.
+    """What goes before every agent: `context.md`, as it is now.
 
-    The same bytes as long as no file changes, for one `stat` per file and call; safe to use from several
+    The same bytes as long as the file does not change, for one `stat` per call; safe to use from several
     threads.
     """
 
     def __init__(self, folder: Folder) -> None:
         self._workspace = folder.workspace
         self._context = folder.context
-        self._advice = tuple(folder.workspace / name for name in _ADVICE)
-        self._cached = _Cached((), "")
+        self._cached = _Cached(None, "")
 
     def text(self) -> str:
-        """Return the context, each file under its name; empty where there is none."""
-        signatures = tuple(_signature(path) for path in (self._context, *self._advice))
-        if signatures != self._cached.signatures:
-            advice = next((text for path in self._advice if (text := self._section(path))), "")
-            sections = (self._section(self._context), advice)
-            self._cached = _Cached(signatures, "\n".join(section for section in sections if section))
+        """Return the context under its name; empty where there is none."""
+        signature = _signature(self._context)
+        if signature != self._cached.signature:
+            self._cached = _Cached(signature, _section(self._context, self._workspace, LONGEST_SOURCE_BYTES))
         return self._cached.text
 
-    def _section(self, path: Path) -> str:
-        # A repository may plant a link to a secret: what leads out of the workspace is not read.
-        if not leads_into(path, self._workspace):
-            return ""
-        data = _regular_bytes(Path(os.path.realpath(path)), LONGEST_SOURCE_BYTES + 1)
-        if not data or not data.strip():
-            return ""
-        text = data[:LONGEST_SOURCE_BYTES].decode(errors="replace")
-        if len(data) > LONGEST_SOURCE_BYTES:
-            text = text.rstrip("\N{REPLACEMENT CHARACTER}")
-            text += f"\n[cut: only the first {LONGEST_SOURCE_BYTES} bytes of {path.name} stand here]"
-        return f"# {path.relative_to(self._workspace).as_posix()}\n\n{clean(text).strip()}\n"
+
+def advice(workspace: Path, files: Iterable[str]) -> str:
+    """Return the project's own advice to agents: `AGENTS.md` of the workspace and of the folders of `files`.
+
+    The nearest to the files stand last, and are the last to be cut: all of them together are bounded.
+    """
+    folders = {PurePosixPath(), *(parent for file in files for parent in PurePosixPath(file).parents)}
+    sections: list[str] = []
+    left = LONGEST_SOURCE_BYTES
+    for folder in sorted(folders, key=lambda each: (-len(each.parts), each)):
+        section = _section(workspace / folder / _ADVICE, workspace, left)
+        sections += [section] if section else []
+        left = max(0, left - len(section.encode()))
+    head = [_NEAREST + "\n"] if len(sections) > 1 else []
+    return "\n".join([*head, *reversed(sections)])
+
+
+def _section(path: Path, workspace: Path, longest_bytes: int) -> str:
+    """Return a file under its name, cut where it is too long."""
+    # A repository may plant a link to a secret: what leads out of the workspace is not read.
+    if not leads_into(path, workspace):
+        return ""
+    data = _regular_bytes(Path(os.path.realpath(path)), longest_bytes + 1)
+    if not data or not data.strip():
+        return ""
+    name = path.relative_to(workspace).as_posix()
+    text = data[:longest_bytes].decode(errors="replace")
+    if len(data) > longest_bytes:
+        text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+        text += f"\n[cut: only the first {longest_bytes} bytes of {name} stand here]"
+    return f"# {name}\n\n{clean(text).strip()}\n"
 
 
 def _may_generate(path: Path) -> bool:

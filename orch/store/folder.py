@@ -36,9 +36,19 @@ class MissionFolder:
         return self.path / "journal.jsonl"
 
     @property
+    def checkpoint(self) -> Path:
+        """What the mission had come to at some place of its journal: a cache for readers."""
+        return self.path / "checkpoint.json"
+
+    @property
     def result(self) -> Path:
         """The last result."""
         return self.path / "result.json"
+
+    @property
+    def patch(self) -> Path:
+        """What the mission changed."""
+        return self.path / "changes.patch"
 
     @property
     def blobs(self) -> Path:

@@ -7,8 +7,9 @@ returns one printable line, `block` many; they never raise, and twice is as once
 """
 
 import re
-import unicodedata
 from itertools import accumulate
+
+from rich.cells import get_character_cell_size
 
 _SEQUENCES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor moves
@@ -38,21 +39,22 @@ def block(text: str) -> str:
 
 def columns(text: str) -> int:
     """Return how many columns a terminal gives to `text`."""
-    return sum(map(_columns, text))
+    return len(text) if _is_plain(text) else sum(map(get_character_cell_size, text))
 
 
 def fit(text: str, longest: int) -> str:
     """Cut `text` to at most `longest` columns, and show that it was cut."""
-    ends = list(accumulate(map(_columns, text)))
+    if len(text) <= longest and _is_plain(text):
+        return text
+    ends = list(accumulate(map(get_character_cell_size, text)))
     if not ends or ends[-1] <= longest:
         return text
     return text[: sum(1 for end in ends if end < longest)].rstrip() + "…"
 
 
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _is_plain(text: str) -> bool:
+    """Whether each character takes one column."""
+    return text.isascii() and text.isprintable()
 
 
 def _disarmed(row: str) -> str:

@@ -4,9 +4,9 @@ Everything shown is defused first and never taken as markup. Routine (turns, too
 was started, decided, refused, proven or broken is said, with the time since the run began.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import singledispatch
 from typing import Final
 
@@ -17,8 +17,9 @@ from orch.errors import RateLimited
 from orch.mission import caps
 from orch.mission import events as ev
 from orch.mission.caps import Cap
+from orch.mission.estimate import amounts
 from orch.mission.state import ItemStatus, MissionState, listed_items
-from orch.view import defuse
+from orch.view import defuse, heartbeat
 
 NARROWEST = 40
 """Columns that a line takes at least: in less nothing could be said."""
@@ -30,6 +31,7 @@ REFUSED: Final = RateLimited.__name__
 _STYLES: Mapping[type[ev.Fact], str] = {
     ev.MissionSealed: "bold green",
     ev.MissionAnswered: "bold green",
+    ev.MissionPlanned: "bold green",
     ev.MissionFailed: "bold red",
     ev.MissionStopped: "bold yellow",
     ev.ItemCompleted: "green",
@@ -87,31 +89,53 @@ class Echoes:
 
 
 class Lines:
-    """Prints facts as they happen, each on a line of at most `width` columns."""
+    """Prints facts as they happen, each on a line of at most as many columns as `width` says then."""
 
-    def __init__(self, console: Console, width: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        width: Callable[[], int],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._console = console
         self._width = width
+        self._now = now
+        self._said = now()
         self._began: datetime | None = None
+        self._state = MissionState()
         self._echoes = Echoes()
+
+    def take_up(self, state: MissionState) -> None:
+        """Go on with a mission that has begun: times count from the beginning of its run."""
+        self._state = state
+        self._began = datetime.fromisoformat(state.run_started or state.started)
 
     def show(self, event: ev.Event, state: MissionState) -> None:
         """Print an event, if a person wants to know it."""
-        now = datetime.fromisoformat(event.ts)
-        self._began = self._began or now
+        self._state = state
+        at = datetime.fromisoformat(event.ts)
+        self._began = self._began or at
         text = describe(event, state)
-        if text is None or self._echoes.has(event, state):
-            return
-        passed_s = int((now - self._began).total_seconds())
-        mark = f"{passed_s // 60:3d}:{passed_s % 60:02d}  "
-        line = Text(mark, style="dim")
-        room = max(NARROWEST, self._width) - len(mark)
-        line.append(defuse.line(text, room), style=_STYLES.get(type(event), ""))
-        self.say(line)
+        if text is not None and not self._echoes.has(event, state):
+            self._print(at, text, _STYLES.get(type(event), ""))
+
+    def beat(self) -> None:
+        """Print what the mission is doing, if nothing was printed for a while."""
+        now, state = self._now(), self._state
+        if heartbeat.is_due(state, self._said, now):
+            self._print(now, heartbeat.sentence(state, now), "dim")
 
     def say(self, text: Text | str) -> None:
         """Print a line as it is: not wrapped by us, never read as markup."""
+        self._said = self._now()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _print(self, at: datetime, text: str, style: str) -> None:
+        passed_s = max(0, int((at - (self._began or at)).total_seconds()))
+        mark = f"{passed_s // 60:3d}:{passed_s % 60:02d}  "
+        line = Text(mark, style="dim")
+        line.append(defuse.line(text, max(NARROWEST, self._width()) - len(mark)), style=style)
+        self.say(line)
 
 
 def _title(state: MissionState, item: ev.ItemId | None) -> str:
@@ -156,6 +180,12 @@ def _(event: ev.MissionAnswered, state: MissionState) -> str:
 
 
 @describe.register
+def _(event: ev.MissionPlanned, state: MissionState) -> str:
+    cost = f", {amounts(event.estimate)}" if event.estimate is not None else ""
+    return f"planned: {len(listed_items(state))} items{cost}; nothing was changed"
+
+
+@describe.register
 def _(event: ev.MissionFailed, state: MissionState) -> str:
     del state
     return f"{event.outcome}: {event.text}"
@@ -170,7 +200,8 @@ def _(event: ev.ContextUpdated, state: MissionState) -> str:
 @describe.register
 def _(event: ev.PlanAccepted, state: MissionState) -> str:
     del state
-    return f"plan: {len(event.items)} items, verified by {', '.join(event.verify) or 'their checks'}"
+    items = heartbeat.counted(len(event.items), "item")
+    return f"plan: {items}, verified by {', '.join(event.verify) or 'their checks'}"
 
 
 @describe.register
@@ -276,7 +307,7 @@ def _(event: ev.Heal, state: MissionState) -> str:
 def _(event: ev.Compaction, state: MissionState) -> str:
     del state
     what = {
-        ev.CompactionStage.DROPPED: f"{len(event.dropped)} old results dropped",
+        ev.CompactionStage.DROPPED: f"{heartbeat.counted(len(event.dropped), 'old result')} dropped",
         ev.CompactionStage.SUMMARISED: "old turns summed up",
         ev.CompactionStage.DIGESTED: "old turns dropped",
     }[event.stage]

@@ -20,8 +20,12 @@ class Stream:
     def show(self, event: Event, state: MissionState) -> None:
         """Write an event."""
         del state
-        absent = {name for name in ("session", "item") if getattr(event, name) is None}
-        self._write(json_text(event, absent=absent) + "\n")
+        self._write(event_text(event) + "\n")
+
+
+def event_text(event: Event) -> str:
+    """Return an event as a line of the stream has it."""
+    return json_text(event, absent={name for name in ("session", "item") if getattr(event, name) is None})
 
 
 def json_text(value: Frozen, *, indent: int | None = None, absent: set[str] | None = None) -> str:

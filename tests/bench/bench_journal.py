@@ -2,13 +2,16 @@
 
 python tests/bench/bench_journal.py
 
-50 tasks append 100 times three events of about 900 bytes, each waiting until its own are durable. Then
-missions of 10,000 and of 100,000 events, of 100 sessions at work, are written, read back and reduced, and
-looked at with `orch status`; and the time is taken that a resume needs until it goes on. Each reader is a
-process of its own, so that its memory is its own too.
+50 tasks append 100 times three events of about 900 bytes, each waiting until its own are durable: without
+checkpoints, and with the state of a mission of 100 sessions to make them of. Then missions of 10,000 and of
+100,000 events, of 100 sessions at work, are written, read back and reduced, and looked at with `orch status`:
+with the checkpoint that their run left, with one that is older than it is while a run is on, and with none;
+and the time is taken that a resume needs until it goes on. Each reader is a process of its own, so that its
+memory is its own too; `orch status` is started with its bytecode compiled, as after an installation.
 """
 
 import asyncio
+import functools
 import itertools
 import os
 import resource
@@ -16,15 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from orch.mission.events import Event, MessageReason, MessageSent, MissionId, SessionId, ToolFinished
-from orch.mission.reduce import replay
+from orch.mission.reduce import reduce, replay
+from orch.mission.state import MissionState
+from orch.store.checkpoint import Checkpoint, dumped
 from orch.store.folder import Folder, MissionFolder
 from orch.store.journal import Journal, read
+from orch.store.records import START
 from tests.bench.bench_reduce import busy_mission
 
 TASKS = 50
@@ -50,8 +57,8 @@ def event(seq: int, padding: int = PADDING) -> Event:
     )
 
 
-async def append_together(mission: MissionFolder) -> None:
-    """Print throughput, latency, and what an append costs the event loop."""
+async def append_together(mission: MissionFolder, after: MissionState | None) -> None:
+    """Print throughput, latency, and what an append costs the event loop; `after` goes into checkpoints."""
     journal = await asyncio.to_thread(Journal.create, mission)
     latencies_s: list[float] = []
     on_loop_s: list[float] = []
@@ -62,7 +69,7 @@ async def append_together(mission: MissionFolder) -> None:
             events = [event(next(seq)) for _ in range(EVENTS)]
             started = time.perf_counter()
             cpu = time.thread_time()
-            durable = journal.append(events)
+            durable = journal.append(events, after)
             on_loop_s.append(time.thread_time() - cpu)
             await durable
             latencies_s.append(time.perf_counter() - started)
@@ -74,20 +81,33 @@ async def append_together(mission: MissionFolder) -> None:
     elapsed_s = time.perf_counter() - started
     await asyncio.to_thread(journal.close)
     latencies_s.sort()
-    say(f"{TASKS * APPENDS * EVENTS / elapsed_s:,.0f} events/s")
+    say(f"{'with' if after else 'without'} checkpoints: {TASKS * APPENDS * EVENTS / elapsed_s:,.0f} events/s")
     say(f"latency p50 {latencies_s[len(latencies_s) // 2] * 1e3:.1f} ms")
     say(f"latency p99 {latencies_s[len(latencies_s) * 99 // 100] * 1e3:.1f} ms")
     say(f"loop CPU per append of {EVENTS}: {sum(on_loop_s) / len(on_loop_s) * 1e6:.0f} µs")
 
 
-async def fill(mission: MissionFolder, events: Sequence[Event]) -> None:
-    """Write the journal that is read back."""
+async def fill(mission: MissionFolder, events: Sequence[Event]) -> bytes:
+    """Write the journal that is read back; return the last checkpoint but one."""
     journal = await asyncio.to_thread(Journal.create, mission)
+    state, earlier = MissionState(), b""
     for first in range(0, len(events), BATCH):
-        await journal.append(events[first : first + BATCH])
+        batch = events[first : first + BATCH]
+        state = functools.reduce(reduce, batch, state)
+        if first + BATCH >= len(events):
+            earlier = await asyncio.to_thread(mission.checkpoint.read_bytes)
+        await journal.append(batch, state)
     await asyncio.to_thread(journal.close)
     size = mission.journal.stat().st_size
     say(f"{len(events):,} events, {size / 1e6:.0f} MB, {size / len(events):.0f} bytes an event")
+    say(f"  a checkpoint has {len(earlier) / 1e3:.0f} KB; to make one takes {dump_ms(state):.1f} ms")
+    return earlier
+
+
+def dump_ms(state: MissionState) -> float:
+    """Return the milliseconds that it takes to make a checkpoint: the best of a few."""
+    kept = Checkpoint(START, 0, state)
+    return min(timeit.repeat(lambda: dumped(kept), number=1, repeat=20)) * 1e3
 
 
 def read_back(mission: MissionFolder) -> None:
@@ -116,16 +136,19 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def look(workspace: Path) -> None:
+def look(workspace: Path, what: str) -> None:
     """Print how long `orch status` takes, from its start to its end."""
+    command = [sys.executable, "-m", "orch", "status", "--json", "-C", str(workspace)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     times_s, cpu = [], resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     for _ in range(RUNS):
         started = time.perf_counter()
-        command = [sys.executable, "-m", "orch", "status", "--json", "-C", str(workspace)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         times_s.append(time.perf_counter() - started)
     cpu_s = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - cpu) / RUNS
-    say(f"  orch status, the whole process: {min(times_s):.2f} s at best of {RUNS} ({cpu_s:.2f} s of CPU)")
+    times_s.sort()
+    spread = f"{times_s[0]:.2f} - {times_s[RUNS // 2]:.2f} - {times_s[-1]:.2f} s"
+    say(f"  orch status, {what}: {spread} ({cpu_s:.2f} s of CPU)")
 
 
 def say(line: str) -> None:
@@ -146,9 +169,13 @@ def measure(size: int) -> None:
         folder.create()
         events = [_told(event) for event in busy_mission(size)]
         mission = folder.mission(events[0].mission)
-        asyncio.run(fill(mission, events))
+        earlier = asyncio.run(fill(mission, events))
+        look(Path(place), "checkpoint at its end")
+        mission.checkpoint.write_bytes(earlier)
+        look(Path(place), f"checkpoint {BATCH:,} events before")
+        mission.checkpoint.unlink()
+        look(Path(place), "no checkpoint")
         subprocess.run([sys.executable, __file__, place, mission.path.name], check=True)
-        look(Path(place))
 
 
 def main() -> None:
@@ -157,10 +184,13 @@ def main() -> None:
         read_back(Folder(Path(sys.argv[1])).mission(sys.argv[2]))
         return
     os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
         folder = Folder(Path(place))
         folder.create()
-        asyncio.run(append_together(folder.mission("m-append")))
+        look(folder.workspace, "no mission at all")
+        asyncio.run(append_together(folder.mission("m-append"), None))
+        asyncio.run(append_together(folder.mission("m-checkpoints"), replay(busy_mission(BATCH))))
     for size in SIZES:
         measure(size)
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import contract
 from tests.chaos.ledger import Key, Note, key_of, numbers_in
 from tests.chaos.story import RAN, Story
 
@@ -242,6 +243,7 @@ class Auditor:
         journal = self.place.journal
         assert journal is not None
         result = json.loads(journal.with_name("result.json").read_bytes())
+        contract.check_result(result)
         told = (result["subtype"], result["exit_code"])
         require(told == (_SUBTYPES[last], code), "I5", f"result.json says {told} after {last}, exit {code}")
         if last == "mission.sealed":

@@ -21,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from random import Random
 
+from tests import contract
 from tests.chaos.auditor import GONE_LIMIT_S, Auditor, Place, Violation, require
 from tests.chaos.ledger import Ledger
 from tests.chaos.story import RAN, Story, draw
@@ -131,6 +132,7 @@ class Trial:
         self._began = 0.0
         self._asked = self._ran = self._size = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._arguments: Sequence[str] = ()
 
     # -- the program
 
@@ -142,6 +144,7 @@ class Trial:
         self._asked, self._ran, self._size = len(self.ledger.notes), self._commands(), self._journal_bytes()
         self._began = time.monotonic()
         arguments = (*goal, "-q", "--output-format", "json", "-j", str(self.story.parallel))
+        self._arguments = arguments
         self._process = self._start(arguments, "run")
 
     def orch(self, *arguments: str) -> tuple[int, str]:
@@ -337,12 +340,14 @@ class Trial:
         except subprocess.TimeoutExpired:
             raise Violation(f"I5: a run hangs: not over after {RUN_LIMIT_S:.0f} s") from None
         self.ledger.settle()
+        contract.check(self._arguments, code, (self.place.output / "run.out").read_text())
         self.auditor.close(code)
 
     def _look_at_status(self) -> None:
         if self.dice.random() < 1 / 3:
             code, out = self.orch("status", "--json")
             require(code == 0, "I5", f"status exited {code}")
+            contract.check_status(json.loads(out))
             self.auditor.check_status(json.loads(out)["missions"])
 
     def give_up(self) -> None:

@@ -113,7 +113,7 @@ def open_pipe() -> Iterator[int]:
 
 def _go(bench: Bench, way: Way, stdin: int, redirection: str = "") -> Ended:
     """Run `orch task --json` as a job would: no terminal, no `TERM`, an open stdin."""
-    bench.extra["TMPDIR"] = str(bench.home)
+    bench.extra |= {"TMPDIR": str(bench.home)} | program.whole_bytecode(way.file_limit_bytes)
     python = f"import sys\n{way.prelude}\nfrom orch.main import main\nmain()"
     limit = f"ulimit -f {way.file_limit_bytes // 1000};" if way.file_limit_bytes else ""
     asked = ("task", GOAL, "-m", "openai/test", "--json", *way.arguments)

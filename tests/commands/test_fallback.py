@@ -82,7 +82,10 @@ def test_a_resume_with_another_model_needs_the_old_provider_no_more(bench: Bench
     [
         (("--fallback-model", "nobody/test"), "no provider is called 'nobody'"),
         (("--fallback-model", "openai/test,anthropic/test"), "anthropic/test cannot be asked: set ANTHROPIC"),
-        (("--fallback-model", "test"), "--fallback-model cannot be used: expected models as PROVIDER/MODEL"),
+        (
+            ("--fallback-model", "test"),
+            "--fallback-model cannot be used: expected a list of models, each as PROVIDER/MODEL",
+        ),
         (("--fallback-model", "openai/dear", "--max-budget-usd", "1"), "the price of openai/dear is unknown"),
     ],
     ids=["no provider", "no key", "no model", "no price"],
@@ -124,5 +127,5 @@ def test_fallback_models_come_from_the_flag_else_from_the_files(tmp_path: Path) 
     assert _settings(tmp_path, Flags(fallback_models=" p/two/three, p/one,")).fallback_models == (two, one)
     assert _settings(tmp_path, Flags(fallback_models="")).fallback_models == ()
     file.write_text('fallback_models = ["one"]\n')
-    with pytest.raises(ConfigError, match="fallback_models cannot be used: expected models as"):
+    with pytest.raises(ConfigError, match=r"fallback_models\[0\] cannot be used: expected a list"):
         _settings(tmp_path)

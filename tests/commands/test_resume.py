@@ -63,14 +63,16 @@ def test_a_killed_mission_goes_on_and_pays_nothing_twice(bench: Bench) -> None:
 
 
 def test_an_answer_reaches_the_commander_and_the_mission_seals(bench: Bench) -> None:
-    """A blocked mission shows its question; `--reply` is told word for word."""
+    """A blocked mission shows its question; `--reply` is told word for word, and its own limits stay."""
     reply = "PostgreSQL, of course"
     with bench.served(play.mission(A, commander=play.ask_first)) as endpoint:
-        blocked = bench.task("--output-format", "json")
+        blocked = bench.task("-j", "3", "--max-turns", "90", "--output-format", "json")
         assert blocked.code == 3
         assert blocked.result["blockers"] == [{"kind": "decision", "item": None, "text": play.QUESTION}]
-        resumed = bench.run("resume", "--reply", reply)
+        resumed = bench.run("resume", "--reply", reply, "--max-turns", "91")
     assert (resumed.code, resumed.out) == (0, f"{play.SUMMARY}\n")
+    (again,) = (event for event in bench.journal() if event["type"] == "mission.resumed")
+    assert (again["max_parallel"], again["max_turns"]) == (3, 91)
     told = [str((entry.request or {})["messages"][-1]["content"]) for entry in endpoint.ledger]
     assert [text for text in told if reply in text]
 
@@ -81,21 +83,26 @@ def looks_around(scene: play.Scene) -> Step:
 
 
 @pytest.mark.parametrize(
-    ("script", "code"),
+    ("script", "limit", "code"),
     [
-        (play.mission(A, reviewer=play.reject("no good")), 1),
-        (play.mission(A, worker=looks_around), 4),
+        (play.mission(A, reviewer=play.reject("no good")), (), 1),
+        (play.mission(A, worker=looks_around), ("--max-turns", "4"), 4),
     ],
     ids=["unsealed", "limit"],
 )
-def test_what_did_not_seal_gets_another_run(bench: Bench, script: Script, code: int) -> None:
-    """Failed items get fresh sessions; the pasted resume line does it, from anywhere."""
+def test_what_did_not_seal_gets_another_run(
+    bench: Bench, script: Script, limit: tuple[str, ...], code: int
+) -> None:
+    """Failed items get fresh sessions; the line that the end proposes does it when pasted, from anywhere.
+
+    A mission keeps its own limits; after one was reached, that line names a higher one.
+    """
     with bench.served(script):
-        ended = bench.task("--max-turns", "4", "--output-format", "json")
+        ended = bench.task(*limit, "--output-format", "json")
         assert ended.code == code
     elsewhere = bench.beside("elsewhere")
     with elsewhere.served(play.mission(A)):
-        assert elsewhere.run(*ended.result["resume"].split()[1:]).code == 0
+        assert elsewhere.run(*ended.result["next"].split()[1:]).code == 0
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,24 @@
 
 import fcntl
 import os
-import pty
+import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests import play, program
 from tests.endpoint import Endpoint
 from tests.program import GOAL, Bench, Running
+from tests.terminal import Glass, Terminal
 
 A = play.item("a")
 ESCAPE = "\x1b"
+STYLE = re.compile(r"\x1b\[[\d;]*m")
+HINT = "Ctrl-C stops it"
 LONG_GOAL = "build it " + "x" * 300
 
 
@@ -30,54 +30,85 @@ def sealing(bench: Bench) -> Iterator[Endpoint]:
         yield endpoint
 
 
-@contextmanager
-def _terminal(columns: int, rows: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Open a terminal; yield its end for the program, and what is shown on it until the block ends."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    shown: list[bytes] = []
-
-    def look() -> None:
-        try:
-            while piece := os.read(ours, 65_536):
-                shown.append(piece)
-        except OSError:  # EIO: the last program has closed its end
-            return
-
-    reader = threading.Thread(target=look)
-    reader.start()
-    try:
-        yield theirs, shown
-    finally:
-        os.close(theirs)
-        reader.join(program.LIMIT_S)
-        os.close(ours)
-
-
-def _on_terminal(bench: Bench, columns: int, rows: int, **extra: str) -> str:
+def _on_terminal(bench: Bench, columns: int, rows: int, sign: str = HINT, **extra: str) -> str:
+    """Return all that a run shows there that goes on until `sign` was shown."""
+    came, go_on = threading.Event(), threading.Event()
     bench.extra |= {"TERM": "xterm-256color", **extra}
-    with _terminal(columns, rows) as (terminal, shown):
-        running = bench.start("task", LONG_GOAL, "-m", "openai/test", stdout=terminal, stderr=terminal)
+    script = play.mission(A, worker=play.held(play.build, came, go_on))
+    with bench.served(script), Terminal(columns, rows) as terminal:
+        running = bench.start("task", LONG_GOAL, "-m", "openai/test", **terminal.streams)
+        terminal.until(sign)
+        go_on.set()
         assert running.end().code == 0
-    return b"".join(shown).decode().replace("\r\n", "\n")
+        assert terminal.is_as_found()
+    return terminal.shown.decode()
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
-@pytest.mark.usefixtures("sealing")
 def test_progress_fits_the_terminal_and_is_coloured(bench: Bench, columns: int, rows: int) -> None:
-    """Facts take one row each, the long goal is cut, nothing is drawn over."""
+    """Facts take one row each, the long goal is cut, and of the frame nothing is left behind."""
     shown = _on_terminal(bench, columns, rows)
-    plain = [line for line in _without_styles(shown).splitlines() if line.startswith(" ")]
-    assert ESCAPE in shown
+    glass = Glass(columns, rows)
+    glass.feed(shown.encode())
+    plain = [line for line in glass.text.splitlines() if line.startswith(" ") and ":" in line[:5]]
+    assert STYLE.search(shown)
+    assert HINT not in glass.text
+    assert glass.is_clean
     assert max(map(len, plain)) == columns
     assert "sealed" in plain[-1]
 
 
-@pytest.mark.parametrize("extra", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["no-color", "dumb"])
-@pytest.mark.usefixtures("sealing")
-def test_a_terminal_that_wants_plain_text_gets_it(bench: Bench, extra: dict[str, str]) -> None:
-    """`NO_COLOR` and `TERM=dumb` leave not one escape sequence."""
-    assert ESCAPE not in _on_terminal(bench, 80, 24, **extra)
+def test_a_terminal_that_wants_no_colour_gets_the_frame_without(bench: Bench) -> None:
+    """`NO_COLOR` is about colours."""
+    shown = _on_terminal(bench, 80, 24, NO_COLOR="1")
+    assert not STYLE.search(shown)
+
+
+@pytest.mark.parametrize("extra", [{"TERM": "dumb"}, {"CI": "true", "NO_COLOR": "1"}], ids=["dumb", "ci"])
+def test_a_terminal_that_nobody_draws_on_gets_plain_lines(bench: Bench, extra: dict[str, str]) -> None:
+    """`TERM=dumb` and a CI job's leave not one escape sequence."""
+    shown = _on_terminal(bench, 80, 24, "started a", **extra)
+    assert ESCAPE not in shown
+    assert HINT not in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_a_terminal_that_works(bench: Bench, number: signal.Signals) -> None:
+    """Gracefully without a trace of the frame; killed, with whole rows and a cursor."""
+    came = threading.Event()
+    bench.extra |= {"TERM": "xterm-256color"}
+    with bench.served(play.mission(A, worker=play.silent_once(play.build, came))), Terminal() as terminal:
+        running = bench.start_task(stdout=terminal.theirs, stderr=terminal.theirs)
+        program.wait(came)
+        terminal.until(HINT)
+        running.signal(number)
+        code = running.end().code
+    assert code == (-9 if number is signal.SIGKILL else 128 + number)
+    assert terminal.glass.is_clean
+    assert (HINT in terminal.glass.text) == (number is signal.SIGKILL)
+
+
+def test_a_run_that_was_suspended_goes_on_with_its_frame(bench: Bench) -> None:
+    """Ctrl-Z takes the frame off and gives the terminal back; with `fg` it is there again."""
+    came, go_on = threading.Event(), threading.Event()
+    bench.extra |= {"TERM": "xterm-256color"}
+    script = play.mission(A, worker=play.held(play.build, came, go_on))
+    with bench.served(script), Terminal() as terminal:
+        running = bench.start_task(**terminal.streams, process_group=0)
+        program.wait(came)
+        terminal.until(HINT)
+        running.signal(signal.SIGTSTP)
+        assert os.WIFSTOPPED(os.waitpid(running.process.pid, os.WUNTRACED)[1])
+        assert terminal.is_as_found()
+        program.until(lambda: HINT not in terminal.glass.text)
+        assert terminal.glass.is_clean
+        before = len(terminal.shown)
+        running.signal(signal.SIGCONT)
+        terminal.until(HINT, after=before)
+        go_on.set()
+        assert running.end().code == 0
+        assert terminal.is_as_found()
+    assert HINT not in terminal.glass.text
 
 
 @pytest.mark.usefixtures("sealing")

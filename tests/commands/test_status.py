@@ -77,6 +77,42 @@ def test_another_workspace_is_named_with_cd_or_the_environment(bench: Bench) -> 
     assert len(elsewhere.status()) == 1
 
 
+def test_a_blocked_mission_shows_its_question_and_how_to_answer(bench: Bench) -> None:
+    """In the table, and for programs."""
+    with bench.served(play.mission(commander=play.ask_first)):
+        result = bench.task("--output-format", "json").result
+    (entry,) = bench.status()
+    assert entry["blockers"] == result["blockers"]
+    rows = bench.run("status").out.splitlines()
+    assert f"asks: {play.QUESTION}" in rows
+    assert rows[-1] == f"next: {result['next']}"
+    assert rows[-1].endswith("--reply TEXT")
+
+
+def test_a_session_can_be_read(bench: Bench) -> None:
+    """What it was told, said and did; as one object for programs; only one at a time."""
+    with bench.served(play.mission(A)):
+        bench.task("-q")
+    text = bench.run("status", "--session", "S3").out
+    assert text.startswith("S3 worker, item a: ")
+    for words in ("briefed", "> write a.txt", "made a.txt", "ended: done"):
+        assert words in text
+    told = bench.run("status", "--session", "S3", "--json").result
+    assert (told["session"]["session"], told["session"]["role"]) == ("S3", "worker")
+    assert {event["session"] for event in told["events"]} == {"S3"}
+    unknown = bench.run("status", "--session", "S33")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "the nearest is S3" in unknown.err
+
+
+@pytest.mark.parametrize("others", ["--all --session S1", "--full"])
+def test_a_session_is_asked_for_alone(bench: Bench, others: str) -> None:
+    """What cannot be meant is refused."""
+    ended = bench.run("status", *others.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert "--session ID" in ended.err
+
+
 @pytest.mark.parametrize("path", [".opencode", ".opencode/orch", ".opencode/orch/missions"])
 @pytest.mark.parametrize("command", ["status", "stop", "resume"])
 def test_a_file_in_the_place_of_the_state_is_said(bench: Bench, command: str, path: str) -> None:

@@ -115,14 +115,14 @@ def test_a_mission_can_be_stopped_at_any_moment_from_outside(
 def test_a_process_that_was_stopped_and_continued_goes_on(bench: Bench) -> None:
     """Longer than a stream may be silent: at most one try more per session, and nothing is lost."""
     (bench.workspace / ".opencode").mkdir()
-    (bench.workspace / ".opencode/orch.toml").write_text("[limits]\nidle_timeout_s = 1\n")
+    (bench.workspace / ".opencode/orch.toml").write_text("[limits]\nidle_timeout_s = 2\n")
     came = threading.Event()
     worker = play.shown(play.slow(play.build, 0.5), came)
     with bench.served(play.mission(A, play.item("b"), worker=worker)):
         running = bench.start_task(start_new_session=True)
         program.wait(came)
         os.killpg(running.process.pid, signal.SIGSTOP)
-        asleep = time.monotonic() + 1.5
+        asleep = time.monotonic() + 2.5
         program.until(lambda: time.monotonic() > asleep)
         os.killpg(running.process.pid, signal.SIGCONT)
         ended = running.end()

@@ -114,6 +114,7 @@ ADDED = ev.ItemAdded(
     item=ev.ItemId("t"), spec=spec("t"), origin=ev.ItemOrigin.DELEGATED, files={"t.py": None}
 )
 SETUP = ev.SetupFinished(item=A, command="s", exit_code=0, duration_s=1, output="", files={"lock": "sha"})
+COST = ev.Estimate(tokens_least=10, tokens_most=20, usd_least=0.5, text="typical turns")
 RUNNING_TURN = with_worker(open_turn=True)
 OPEN_CALL = with_worker(open_calls=(CALL,))
 SAMPLES: tuple[tuple[ev.Event, MissionState], ...] = (
@@ -128,6 +129,7 @@ SAMPLES: tuple[tuple[ev.Event, MissionState], ...] = (
     (ev.MissionStopped(signal=ev.StopSignal.INTERRUPT), a_mission()),
     (ev.MissionSealed(tree="t", summary="s"), proven()),
     (ev.MissionAnswered(text="42"), a_mission()),
+    (ev.MissionPlanned(text="the plan", estimate=COST), replace(a_mission(), dry_run=True)),
     (ev.MissionFailed(outcome=ev.Outcome.UNSEALED, text="no"), a_mission()),
     (ev.ContextUpdated(sha256="x", size_bytes=1), a_mission()),
     (ev.PlanAccepted(items=(spec("n", after=["b"]),), verify=("v",), files={"n.py": None}), a_mission()),

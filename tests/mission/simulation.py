@@ -272,6 +272,8 @@ class Simulation:
                 self._set_up(self.state.items[ev.ItemId(wanted.subject)])
             case WorkKind.VERIFICATION:
                 self._verify()
+            case WorkKind.ESTIMATE:
+                self.record(ev.MissionPlanned(text="the plan"))
 
     def edit(self, path: str, content: str) -> None:
         """Change a file as a person does, behind orch's back."""

@@ -53,9 +53,11 @@ def outcome_is_right(state: MissionState) -> None:
     assert state.outcome is not None
     assert summary.exit_code == result.exit_code(state, state.outcome)
     assert (summary.exit_code == 0) == (
-        state.outcome is ev.Outcome.SEALED or (state.outcome is ev.Outcome.ANSWERED and state.answer_only)
+        state.outcome in (ev.Outcome.SEALED, ev.Outcome.PLANNED)
+        or (state.outcome is ev.Outcome.ANSWERED and state.answer_only)
     )
-    assert (state.status is MissionStatus.CLOSED) == (not summary.is_error)
+    is_planned = state.outcome is ev.Outcome.PLANNED
+    assert (state.status is MissionStatus.CLOSED or is_planned) == (not summary.is_error)
     if state.outcome is ev.Outcome.SEALED:
         assert summary.todo.done == summary.todo.total > 0
         assert summary.issues.open == 0
@@ -86,6 +88,36 @@ def test_every_mission_ends_with_an_honest_result(troupe: Troupe) -> None:
     completed_once(mission)
     assert decide(mission.state) == ()
     assert work(mission.state) == ()
+
+
+@slow
+@given(TROUPES, st.floats(0, 1))
+def test_a_dry_run_touches_nothing_wherever_it_crashed(troupe: Troupe, where: float) -> None:
+    """Nobody works, nothing is set up or verified; one that was cut is still a dry run, and ends as one."""
+    mission = troupe.simulation().start(max_parallel=troupe.max_parallel, dry_run=True).run()
+    again = mission.crashed_after(max(1, int(where * (len(mission.events) - 1))))
+    again.resume(max_parallel=troupe.max_parallel).run()
+
+    for each in (mission, again):
+        outcome_is_right(each.state)
+        assert not each.state.changed
+        assert not {ev.Role.WORKER, ev.Role.REVIEWER} & {s.role for s in each.state.sessions.values()}
+        assert not any(isinstance(e, ev.VerificationStarted | ev.SetupFinished) for e in each.events)
+        assert each.state.outcome is not ev.Outcome.SEALED
+
+
+def test_the_run_after_a_dry_run_carries_its_plan_out() -> None:
+    """Nobody plans again, and the mission is sealed; a cut right after the end changes nothing of that."""
+    mission = Simulation(cast()).start(dry_run=True).run()
+    assert mission.state.outcome is ev.Outcome.PLANNED
+    assert len(mission.state.items) == len(PLAN.items)
+
+    again = mission.crashed_after(len(mission.events))
+    again.resume().run()
+
+    assert again.state.outcome is ev.Outcome.SEALED
+    assert types(again).count("plan.accepted") == 1
+    assert roles(again)[ev.Role.PLANNER] == 1
 
 
 @slow
@@ -151,7 +183,8 @@ def test_work_names_a_verification_and_a_setup_as_well_as_sessions() -> None:
     mission = Simulation(cast(planner=script(items)))
     mission.before_work = lambda s: seen.update(w.kind for w in work(s.state))
 
-    mission.start().run()
+    mission.start(dry_run=True).run()
+    mission.resume().run()
 
     assert seen == set(WorkKind)
 

@@ -22,7 +22,7 @@ def test_who_was_told_has_half_the_limit_again() -> None:
     assert not worktime.is_over(WORKER, 500.0, 100.0)
     assert [worktime.is_over(late, s, 100.0) for s in (179.9, 180.0)] == [False, True]
     assert worktime.told("result", 100.0).startswith("result\n[orch] This session's time is over")
-    assert "[limits] session_timeout_s" in worktime.reason(100.0)
+    assert "session_timeout_s" in worktime.reason(100.0)
 
 
 def _after(state: MissionState, *events: ev.Event) -> MissionState:

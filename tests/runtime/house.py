@@ -32,6 +32,7 @@ from orch.store import journal
 from orch.store.folder import Folder
 from orch.tools.process_table import survivors
 from tests.endpoint import Endpoint, Script
+from tests.store.cuts import agrees_everywhere
 
 GOAL = "build it"
 Kind = TypeVar("Kind", bound=ev.Fact)
@@ -72,6 +73,7 @@ class House:
     settings: Mapping[str, object] = field(default_factory=dict)
     views: Sequence[View] = ()
     notices: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
     max_concurrent: int = 0
     retry_base_s: float = 0.001
     cool_down_s: float = COOL_DOWN_S
@@ -171,6 +173,7 @@ class House:
             facts=facts,
             retry_base_s=self.retry_base_s,
             cool_down_s=self.cool_down_s,
+            complain=self.complaints.append,
         )
 
     def _run(self, ended: tuple[MissionState, Result]) -> Run:
@@ -192,6 +195,7 @@ def _table(name: str, endpoint: Endpoint) -> str:
 def check(run: Run) -> None:
     """Assert what holds in every journal: no turn is paid twice, nothing is completed or answered twice."""
     assert replay(run.events).seq == run.state.seq
+    agrees_everywhere(run.events, {0, len(run.events) // 3, len(run.events) * 2 // 3, len(run.events)})
     asked = [(e.session, e.turn) for e in run.all(ev.TurnFinished)]
     assert len(asked) == len(set(asked)), "a turn was asked twice"
     completed = [e.item for e in run.all(ev.ItemCompleted)]

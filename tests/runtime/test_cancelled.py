@@ -14,9 +14,10 @@ from orch.mission import events as ev
 from orch.mission.state import MissionState
 from orch.mission.transcript import AssistantMessage
 from orch.models.interface import Ask, Reply
-from orch.runtime import recovery
+from orch.runtime import launch, recovery
 from orch.runtime.orchestrator import Orchestrator
 from orch.runtime.recovery import TRIES
+from orch.store.journal import Journal
 from tests.play import approve, call, first, item, mission
 from tests.runtime.house import House
 from tests.runtime.test_session import Mouth, conversing
@@ -51,19 +52,30 @@ class Stopper:
 
 
 def watched(stopper: Stopper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the next run stopped, and what it leaves behind in the loop noted."""
-    run = Orchestrator.run
+    """Have the next run stopped, and what it leaves behind in the loop noted.
+
+    A job that takes longer to die than its session may wait is ended with the house, not with the run.
+    """
+    run, live = Orchestrator.run, launch._live
 
     async def noted(self: Orchestrator) -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: stopper.left.append(str(context)))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: stopper.left.append(str(context)))
         before = asyncio.all_tasks()
         stopper.run = self
         await run(self)
-        stopper.left += [task.get_name() for task in asyncio.all_tasks() - before]
+        names = [task.get_name() for task in asyncio.all_tasks() - before]
+        stopper.left += [name for name in names if not name.startswith("job ")]
         gc.collect()
 
+    async def ended(
+        told: launch.Launch, journal: Journal, state: MissionState, first: tuple[ev.Event, ...]
+    ) -> MissionState:
+        state = await live(told, journal, state, first)
+        stopper.left += [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}]
+        return state
+
     monkeypatch.setattr(Orchestrator, "run", noted)
+    monkeypatch.setattr(launch, "_live", ended)
 
 
 @pytest.mark.fault(52)

@@ -104,15 +104,17 @@ def test_a_holder_that_cannot_be_named_is_not_called_over(
 @pytest.mark.skipif(sys.platform != "linux", reason="marks are read from /proc")
 def test_what_a_killed_orch_left_behind_is_ended(folder: Folder) -> None:
     """A process with the mission's mark, although nobody holds the workspace; one of others lives on."""
+    mission = ev.MissionId(f"{NEW}{os.getpid()}")  # no other test may end whoever carries its mark
+    write(folder, began(mission))
     left, other = (
         subprocess.Popen(
             [sys.executable, "-c", SLEEPS], env=os.environ | {MISSION_MARK: mark}, start_new_session=True
         )
-        for mark in (OLD, "someone-else")
+        for mark in (mission, "someone-else")
     )
     try:
         assert locks.probe(folder.workspace) is None
-        program.until(lambda: left.pid in program.marked(OLD))
+        program.until(lambda: left.pid in program.marked(mission))
         threading.Thread(target=left.wait, daemon=True).start()  # as its new parent would
         assert halt.halt(folder, None, now=False).is_over
         assert other.poll() is None
@@ -146,8 +148,11 @@ def test_an_innocent_process_with_the_holders_pid_hears_no_signal(
 
 
 @pytest.mark.fault(15)
-def test_a_holder_that_has_just_begun_is_waited_for_until_it_says_who_it_is(folder: Folder) -> None:
+def test_a_holder_that_has_just_begun_is_waited_for_until_it_says_who_it_is(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lock comes first, the name a moment later: then it is asked to stop like any other."""
+    monkeypatch.setattr(halt, "NAME_LIMIT_S", program.LIMIT_S)
     with holding(folder, OLD) as process:
         note = folder.locks / "holder.json"
         said = note.read_bytes()
@@ -164,7 +169,7 @@ def test_a_holder_that_was_stopped_is_continued_so_that_it_hears(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, mood: str, ended_by: signal.Signals
 ) -> None:
     """Ctrl-Z and forgotten: it can still stop gracefully; if it does not, it is killed."""
-    monkeypatch.setattr(halt, "GRACEFUL_LIMIT_S", 5.0 if not mood else 0.2)
+    monkeypatch.setattr(halt, "GRACEFUL_LIMIT_S", 0.2 if mood else program.LIMIT_S)
     with holding(folder, OLD, mood) as process:
         process.send_signal(signal.SIGSTOP)
         program.until(lambda: _state(process.pid) == "T")

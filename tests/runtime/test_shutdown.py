@@ -244,7 +244,7 @@ def test_a_second_signal_gives_a_command_no_time_at_all(
     for limit in ("GRACE_S", "ENDING_LIMIT_S"):
         monkeypatch.setattr(processes, limit, 600.0)
     me = os.getpid()
-    command = f"trap '' TERM; kill -INT {me}; sleep 0.1; kill -INT {me}; while :; do sleep 0.05; done"
+    command = f"trap '' TERM; while :; do kill -INT {me}; sleep 0.1; done"  # two at once may arrive as one
     stopped = house.begin(mission(item("a"), reviewer=_first_runs(command)))
     _check_stopped(stopped, signal.SIGINT)
 

@@ -1,6 +1,7 @@
 """A loop that stands still is noticed from outside, the culprit is named, and nobody's stream is given up."""
 
 import asyncio
+import re
 import select
 import signal
 import subprocess
@@ -54,14 +55,16 @@ async def test_what_blocks_the_loop_is_named(record_property: Record) -> None:
     stalls: asyncio.Queue[Stall] = asyncio.Queue()
     async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
         watching = group.create_task(watchdog.watch(stalls.put))
-        group.create_task(asyncio.sleep(0)).add_done_callback(lambda _: _hold_the_loop())
-        stall = await stalls.get()
+        stall = Stall(0.0)
+        while stall.spot is None:  # a watcher that is starved itself looks too late, and blames nobody
+            asyncio.get_running_loop().call_soon(_hold_the_loop)
+            stall = await stalls.get()
         watching.cancel()
 
     assert stall.spot is not None
     assert (stall.spot.function, stall.spot.file) == ("_hold_the_loop", "runtime/test_watchdog.py")
-    assert "stood still for 0." in stall.text
-    assert "in _hold_the_loop (runtime/test_watchdog.py:" in stall.text
+    assert re.search(r"stood still for \d+\.\d s in _hold_the_loop \(runtime/test_watchdog\.py:", stall.text)
+    assert stall.duration_s >= watchdog.STALL_S
     record_property("figure", f"a stall of {HELD_S} s seen as one of {stall.duration_s:.2f} s")
 
 
@@ -83,8 +86,7 @@ from orch.runtime import watchdog
 watchdog.STALL_S, watchdog.PULSE_S = 0.1, 0.05
 
 async def tell(stall):
-    print(stall.text, flush=True)
-    raise SystemExit
+    print(f"{stall.duration_s} {stall.text}", flush=True)
 
 async def main():
     asyncio.get_running_loop().call_soon(lambda: print("watching", flush=True))  # after the watcher's start
@@ -108,7 +110,12 @@ def test_a_process_that_was_stopped_blames_nobody() -> None:
         _hold_the_loop()
         child.send_signal(signal.SIGCONT)
 
-        assert child.stdout.readline().startswith("orch was stopped or starved for 0.")
+        duration_s, text = 0.0, ""
+        while duration_s < HELD_S / 2:  # on a busy machine there are shorter ones before
+            number, _, text = child.stdout.readline().partition(" ")
+            duration_s = float(number)
+            assert text.startswith("orch was stopped or starved for ")
+        child.kill()
 
 
 async def _asked(script: Script, limits: Limits, moves_again: Callable[[], object] = bool) -> str:

@@ -14,6 +14,7 @@ from orch.store.board import (
     LONGEST_SOURCE_BYTES,
     Context,
     _with_block,
+    advice,
     write_context,
     write_view,
 )
@@ -96,7 +97,11 @@ MANGLED: dict[str, bytes | None] = {
 
 
 @pytest.mark.fault(38)
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.sampled_from([*MANGLED, "a folder", "a link"]), max_size=3))
 def test_whatever_becomes_of_a_view_it_stands_somewhere_and_nobodys_file_is_lost(
     folder: Folder, fates: list[str]
@@ -196,16 +201,37 @@ def test_without_any_file_there_is_no_context(folder: Folder) -> None:
     assert Context(folder).text() == ""
 
 
-def test_context_names_each_file_and_prefers_agents_md(folder: Folder) -> None:
-    """CLAUDE.md counts only where there is no AGENTS.md."""
-    context = Context(folder)
+def test_context_stands_under_its_name(folder: Folder) -> None:
+    """So an agent knows what may be changed where."""
     folder.context.write_text("uses pytest\n")
-    (folder.workspace / "CLAUDE.md").write_text("be brief")
-    with_claude = context.text()
-    (folder.workspace / "AGENTS.md").write_text("be thorough")
 
-    assert with_claude == "# .opencode/context.md\n\nuses pytest\n\n# CLAUDE.md\n\nbe brief\n"
-    assert context.text() == "# .opencode/context.md\n\nuses pytest\n\n# AGENTS.md\n\nbe thorough\n"
+    assert Context(folder).text() == "# .opencode/context.md\n\nuses pytest\n"
+
+
+def test_the_advice_of_the_folders_of_the_files_follows_that_of_the_workspace(folder: Folder) -> None:
+    """The nearest stands last, and the rule is said; other folders say nothing, nor does a CLAUDE.md."""
+    (folder.workspace / "CLAUDE.md").write_text("not for us")
+    for place, text in {".": "root", "api": "api", "api/v1/deep": "deep", "web": "web"}.items():
+        (folder.workspace / place).mkdir(parents=True, exist_ok=True)
+        (folder.workspace / place / "AGENTS.md").write_text(text)
+
+    assert advice(folder.workspace, ()) == "# AGENTS.md\n\nroot\n"
+    head, *rest = advice(folder.workspace, ("api/v1/deep/er/a.py", "b.py")).split("\n\n# ")
+    assert "the one nearest to a file counts" in head
+    assert rest == ["AGENTS.md\n\nroot", "api/AGENTS.md\n\napi", "api/v1/deep/AGENTS.md\n\ndeep\n"]
+
+
+def test_all_advice_together_is_bounded_and_the_nearest_is_cut_last(folder: Folder) -> None:
+    """What is cut says so."""
+    (folder.workspace / "api").mkdir()
+    (folder.workspace / "AGENTS.md").write_text("r" * LONGEST_SOURCE_BYTES)
+    (folder.workspace / "api" / "AGENTS.md").write_text("a" * (LONGEST_SOURCE_BYTES - 100))
+
+    text = advice(folder.workspace, ["api/x.py"])
+
+    assert "a" * (LONGEST_SOURCE_BYTES - 100) in text
+    assert "bytes of AGENTS.md stand here]" in text
+    assert len(text.encode()) < LONGEST_SOURCE_BYTES + 500
 
 
 def test_context_is_the_same_object_until_a_file_changes(folder: Folder) -> None:
@@ -225,7 +251,7 @@ def test_a_long_context_is_cut_and_says_so(folder: Folder) -> None:
     """A character that the cut would split goes too."""
     (folder.workspace / "AGENTS.md").write_text("a" + "é" * LONGEST_SOURCE_BYTES)
 
-    text = Context(folder).text()
+    text = advice(folder.workspace, ())
 
     assert text.endswith("é\n[cut: only the first 32768 bytes of AGENTS.md stand here]\n")
     assert text.count("é") == LONGEST_SOURCE_BYTES // 2 - 1
@@ -241,15 +267,13 @@ def test_what_leads_out_of_the_workspace_or_is_no_file_is_not_read(tmp_path: Pat
     (workspace / "AGENTS.md").symlink_to(tmp_path / "secret")
     os.mkfifo(folder.context)
     (workspace / "advice.txt").write_text("be brief")
-    (workspace / "CLAUDE.md").symlink_to("advice.txt")
-    context = Context(folder)
+    for name in ("api", "web"):
+        (workspace / name).mkdir()
+    (workspace / "api/AGENTS.md").symlink_to("../advice.txt")
+    (workspace / "web/AGENTS.md").symlink_to("AGENTS.md")
 
-    assert context.text() == "# CLAUDE.md\n\nbe brief\n"
-
-    (workspace / "AGENTS.md").unlink()
-    (workspace / "AGENTS.md").symlink_to("AGENTS.md")
-
-    assert context.text() == "# CLAUDE.md\n\nbe brief\n"
+    assert Context(folder).text() == ""
+    assert advice(workspace, ["api/a.py", "web/a.py"]) == "# api/AGENTS.md\n\nbe brief\n"
 
 
 def test_a_directory_in_the_place_of_a_file_is_nobodys_bug(folder: Folder) -> None:

@@ -34,20 +34,17 @@ from orch.mission.events import (
     VerificationPhase,
 )
 from orch.mission.transcript import AssistantMessage, ToolCall
+from orch.store import records
 from orch.store.blobs import Blobs
 from orch.store.folder import Folder, MissionFolder
 from orch.store.journal import (
     DISK,
-    LONGEST_LINE_BYTES,
-    LONGEST_STRING,
     Disk,
     Journal,
     Recovered,
-    _cleaned,
-    _json,
-    _line,
     read,
 )
+from orch.store.records import LONGEST_LINE_BYTES, LONGEST_STRING
 
 TIMEOUT_S = 20
 MISSION = MissionId("m-1")
@@ -384,14 +381,14 @@ def test_any_text_and_number_comes_back(facts: list[tuple[str, float]]) -> None:
     with tempfile.TemporaryDirectory() as place:
         mission = MissionFolder(Path(place))
         mission.create()
-        data = b"".join(_line(_json(event), 0, Blobs(mission.blobs)) for event in events)
+        data = b"".join(records.line(records.encoded(event), 0, Blobs(mission.blobs)) for event in events)
         mission.journal.write_bytes(data)
         found = list(read(mission))
 
     assert data.isascii()
     assert len(data.splitlines()) == len(events)
     for event, back in zip(events, found, strict=True):
-        assert back in (event, EVENT.validate_python(_cleaned(event.model_dump())))
+        assert back in (event, EVENT.validate_python(records.cleaned(event.model_dump())))
 
 
 async def append_until_refused(journal: Journal) -> tuple[int, str]:

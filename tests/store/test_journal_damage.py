@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from orch.errors import JournalDamaged, JournalNewer
 from orch.mission.events import Event, Heal, MissionId, SessionId, SessionIdle
+from orch.store import records
 from orch.store.blobs import Blobs
 from orch.store.folder import MissionFolder
-from orch.store.journal import Journal, Recovered, _json, _line, read
+from orch.store.journal import Journal, Recovered, read
 
 
 def line(record: bytes) -> bytes:
@@ -150,7 +151,9 @@ def batched(*sizes: int) -> bytes:
     for size in sizes:
         for more in range(size - 1, -1, -1):
             seq += 1
-            data += _line(_json(Heal(seq=seq, text=f"text {seq}")), more, Blobs(Path("/nowhere")))
+            data += records.line(
+                records.encoded(Heal(seq=seq, text=f"text {seq}")), more, Blobs(Path("/nowhere"))
+            )
     return data
 
 
@@ -179,7 +182,7 @@ def test_a_batch_that_does_not_count_down_is_damage(
 ) -> None:
     """A record of it was lost, or another one got between."""
     pieces = [
-        _line(_json(Heal(seq=seq, text="x")), left, Blobs(Path("/nowhere")))
+        records.line(records.encoded(Heal(seq=seq, text="x")), left, Blobs(Path("/nowhere")))
         for seq, left in enumerate(more, 1)
     ]
     folder.journal.write_bytes(b"".join(pieces))

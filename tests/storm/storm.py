@@ -17,8 +17,8 @@ SESSIONS = 50
 REFUSED = 0.95
 SHORTEST_S, LONGEST_S = 0.2, 1.0
 """What the endpoint asks for."""
-ON_ITS_WAY_S = 0.15
-"""A request that comes so soon after a refusal had left before that was read."""
+ON_ITS_WAY = 2 * SESSIONS
+"""More than are on their way whenever the gate closes: 49 at first, then 24, 11, 5, 2 as it narrows."""
 
 
 @dataclass
@@ -40,7 +40,8 @@ class Storm:
         if self.began is None and play.scene_of(turn).role == "Worker":
             self.began = now
         rages = self.began is not None and now < self.began + self.lasts_s
-        wait_s = self.dice.uniform(SHORTEST_S, LONGEST_S) if rages and self.dice.random() < REFUSED else None
+        drawn_s = round(self.dice.uniform(SHORTEST_S, LONGEST_S), 3)
+        wait_s = drawn_s if rages and self.dice.random() < REFUSED else None
         self.told.append(wait_s)
         return self.script(turn) if wait_s is None else play.refused(429, retry_after=f"{wait_s:.3f}")
 
@@ -64,7 +65,8 @@ class Figures:
         """Return the figures in a line."""
         return (
             f"{self.requests} requests for {self.useful} answers, {self.requests - self.useful} refused, "
-            f"{self.early_of_session + self.early_of_any} early; a turn took at most {self.most_tries} tries "
+            f"{self.early_of_session} early, {self.early_of_any} on their way when others were told to wait; "
+            f"a turn took at most {self.most_tries} tries "
             f"and {self.longest_wait_s:.1f}s; {self.lines} lines; {self.took_s:.1f}s"
         )
 
@@ -112,12 +114,12 @@ def _own(asked: Asked) -> Iterator[tuple[Entry, float]]:
 
 
 def _early(asked: Asked) -> int:
-    """Count the requests that left although somebody had read that nobody should ask yet."""
+    """Count the requests that came although somebody had been told that nobody should ask yet.
+
+    When a request left, and when what was told was read, nobody knows: those on their way are among them.
+    """
     refusals = [(_said_at(entry), wait_s) for entry, wait_s in asked if wait_s is not None]
-    return sum(
-        any(said + ON_ITS_WAY_S < entry.arrival < said + wait_s for said, wait_s in refusals)
-        for entry, _ in asked
-    )
+    return sum(any(said < entry.arrival < said + wait_s for said, wait_s in refusals) for entry, _ in asked)
 
 
 def _spans(ledger: Iterable[Entry]) -> Iterator[float]:

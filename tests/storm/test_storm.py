@@ -17,7 +17,8 @@ def test_in_a_storm_every_session_finishes_on_few_requests(
 
     assert figures.ended.code == 0, figures.ended.err
     assert figures.sealed
-    assert (figures.early_of_session, figures.early_of_any) == (0, 0), figures.text()
+    assert figures.early_of_session == 0, figures.text()
+    assert figures.early_of_any < storm.ON_ITS_WAY, figures.text()
     assert figures.requests <= 3 * figures.useful, figures.text()
     assert figures.lines == 1, figures.ended.err
     record_property("figure", figures.text())

@@ -35,6 +35,7 @@ def _ends(points: Sequence[str]) -> Iterator[Death]:
 
 
 @pytest.mark.fault(2, 40)
+@pytest.mark.timeout(240)  # some thirty missions, two runs each
 def test_a_mission_survives_a_crash_at_any_point(
     points: Sequence[str], tmp_path: Path, record_property: Note
 ) -> None:

@@ -24,6 +24,7 @@ from orch.mission.reduce import replay
 from orch.store import journal
 from orch.store.folder import Folder
 from orch.tools.process_table import survivors
+from tests import contract
 from tests.endpoint import Endpoint, Step
 from tests.play import Player, Scene, call, item, lead, mission, reject, say
 from tests.switch.switch import Plan
@@ -223,6 +224,8 @@ class Voyage:
         trace = Path(files["trace"])
         facts = json.loads(trace.read_text()) if trace.exists() else {"points": [], "failed": []}
         out, err = Path(files["out"]).read_text(), Path(files["err"]).read_text()
+        contract.check(argv, told["code"], out)
+        contract.check_stored(self.workspace)
         ended = Ended(told["code"], out, err, facts["points"], facts["failed"], told["hung"])
         self.runs.append(ended)
         return ended

@@ -21,7 +21,7 @@ from orch.mission.transcript import AssistantMessage, ToolCall
 from orch.store import board
 from orch.store.blobs import Blobs
 from orch.store.folder import Folder
-from orch.store.locks import Leases
+from orch.store.leases import Leases
 from orch.tools import toolbox
 from orch.tools.bystanders import Bystanders
 from orch.tools.desk import Desk, Place, ToolResult

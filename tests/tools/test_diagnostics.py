@@ -12,7 +12,9 @@ from orch.tools import diagnostics
 from orch.tools.diagnostics import diagnose, near_miss, site_packages
 
 fuzzed = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from orch.errors import Conflict, DiskRefused, ToolError
 from orch.mission import events as ev
 from orch.store.folder import Folder
-from orch.store.locks import Leases
+from orch.store.leases import Leases
 from orch.tools import files
 from orch.tools.files import Change, commit, fingerprint, prepare_delete, prepare_edit, prepare_write
 from orch.tools.files import read_page as read
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 OLD = b"one\ntwo\nthree\n"
 relaxed = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

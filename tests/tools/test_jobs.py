@@ -31,7 +31,10 @@ def _held() -> tuple[int, int, int]:
 @pytest.fixture
 async def commands() -> AsyncIterator[Processes]:
     """Return a place to run commands that closes with the test."""
-    async with asyncio.timeout(LIMIT_S), Processes({"PATH": os.environ["PATH"]}, "m-jobs") as opened_:
+    async with (
+        asyncio.timeout(LIMIT_S),
+        Processes({"PATH": os.environ["PATH"]}, f"m-jobs-{os.getpid()}") as opened_,
+    ):
         yield opened_
 
 

@@ -25,6 +25,7 @@ from orch.tools.process_table import (
     ticks_now,
 )
 
+MARKER = f"m-table-{os.getpid()}"  # whoever carries it is ended: no other test run may
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 numbers = st.integers(0, 2**22)
 
@@ -32,7 +33,7 @@ numbers = st.integers(0, 2**22)
 @pytest.fixture
 def marked() -> Iterator[subprocess.Popen[bytes]]:
     """Start a process that carries the marks of a mission and a command."""
-    marks = {"ORCH_MISSION": "m-table", "ORCH_COMMAND": "c1"}
+    marks = {"ORCH_MISSION": MARKER, "ORCH_COMMAND": "c1"}
     with subprocess.Popen(["/bin/sleep", "100"], env=marks) as process:
         yield process
         process.kill()
@@ -92,18 +93,18 @@ def test_a_child_is_among_the_own_children(marked: subprocess.Popen[bytes]) -> N
 def test_marks_are_found_and_only_exact_ones(marked: subprocess.Popen[bytes]) -> None:
     """A mission finds its own survivors, never those of a mission whose name starts alike."""
     assert command_of(marked.pid) == "c1"
-    assert survivors("m-table") == (marked.pid,)
-    assert survivors("m-tab") == ()
+    assert survivors(MARKER) == (marked.pid,)
+    assert survivors(MARKER[:-1]) == ()
 
 
 @needs_proc
 def test_the_caller_is_no_survivor() -> None:
     """`survivors` never names the process that asks, even if it carries the mark."""
-    code = "from orch.tools.process_table import survivors; print(survivors('m-self'))"
+    code = f"from orch.tools.process_table import survivors; print(survivors({MARKER!r}))"
 
     asked = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "ORCH_MISSION": "m-self", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "ORCH_MISSION": MARKER, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
@@ -116,8 +117,8 @@ def test_the_caller_is_no_survivor() -> None:
 @needs_proc
 def test_survivors_can_be_ended(marked: subprocess.Popen[bytes]) -> None:
     """What a crashed orch left is killed, and seen to be gone."""
-    assert end_survivors("m-table") == ()
-    assert marked.wait(timeout=5) == -9
+    assert end_survivors(MARKER) == ()
+    assert marked.wait(timeout=30) == -9
 
 
 @needs_proc

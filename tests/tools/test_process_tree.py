@@ -35,7 +35,7 @@ async def start(commands, command):
 
 async def main():
     facts = {}
-    async with asyncio.timeout(20), Processes({"PATH": os.environ["PATH"]}, "m-tree") as commands:
+    async with asyncio.timeout(20), Processes({"PATH": os.environ["PATH"]}, f"t-{os.getpid()}") as commands:
 BODY
     facts["children"] = sorted(own_children())
     return facts

@@ -22,7 +22,7 @@ from orch.tools.processes import Finished, Job, Processes
 pytestmark = pytest.mark.anyio
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
-MARKER = "m-processes"
+MARKER = f"m-processes-{os.getpid()}"  # whoever carries it is ended: no other test run may
 FOREVER = "while :; do sleep 1; done"
 DEAF = """import os, signal
 for n in range(1, 32):
@@ -386,7 +386,6 @@ async def test_a_jobs_limit_holds_though_nobody_waits(commands: Processes, tmp_p
 
 
 @needs_proc
-@pytest.mark.usefixtures("_short_grace")
 async def test_closing_ends_all_jobs(tmp_path: Path) -> None:
     """Whoever runs when it closes, stubborn or escaped, is gone afterwards; nothing starts any more."""
     async with Processes({"PATH": os.environ["PATH"]}, MARKER) as commands:

@@ -47,7 +47,10 @@ async def test_who_waits_for_a_person_returns_with_a_hint(
     """Input is at its end at once, `/dev/tty` leads nowhere, and the result says what to do instead."""
     (tmp_path / "a.txt").write_text("a\n")
     environment = child_environment({"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
-    async with Processes(environment, "unattended") as processes, opened(tmp_path, spec("a")) as office:
+    async with (
+        Processes(environment, f"unattended-{os.getpid()}") as processes,
+        opened(tmp_path, spec("a")) as office,
+    ):
         office.place = replace(office.place, processes=processes)
         await office.worker(A)
         await office.reviewer(A)

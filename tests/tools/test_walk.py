@@ -60,7 +60,11 @@ pattern = st.builds(
 
 
 @needs_git
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(top=st.lists(pattern, max_size=5), nested=st.lists(pattern, max_size=3))
 def test_any_gitignore_means_what_it_means_to_git(
     repository: Path, top: list[str], nested: list[str]

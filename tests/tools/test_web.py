@@ -14,7 +14,7 @@ import pytest
 from orch.errors import ToolError
 from orch.tools import web
 
-HEADERS_LIMIT_S = 5.0
+HEADERS_LIMIT_S = 30.0
 
 
 def page(body: bytes, *headers: str, status: str = "200 OK", kind: str = "text/plain") -> bytes:

@@ -115,7 +115,7 @@ def test_a_cap_is_named_as_it_is_typed(event: ev.Budget, text: str | None) -> No
 
 def _shown(events: list[ev.Event], width: int) -> list[str]:
     out = io.StringIO()
-    view = lines.Lines(Console(file=out, width=width), width)
+    view = lines.Lines(Console(file=out, width=width), lambda: width)
     began = datetime(2026, 1, 1, tzinfo=UTC)
     for number, event in enumerate(events):
         stamp = (began + timedelta(seconds=61 * number)).isoformat()
@@ -138,7 +138,7 @@ def test_a_fact_takes_one_row_with_the_time_since_the_start(width: int) -> None:
 def _said_at(*events: tuple[float, ev.Event]) -> list[str]:
     """Return the lines for events at these seconds."""
     out = io.StringIO()
-    view = lines.Lines(Console(file=out, width=200), 200)
+    view = lines.Lines(Console(file=out, width=200), lambda: 200)
     began = datetime(2026, 1, 1, tzinfo=UTC)
     for at, event in events:
         stamp = (began + timedelta(seconds=at)).isoformat()
