@@ -157,8 +157,8 @@ class Terminal:
         deadline = time.monotonic() + program.LIMIT_S
         while not is_so():
             assert time.monotonic() < deadline, f"{key!r} did nothing"
-            self.press(key)
             time.sleep(2 * DELIBERATE_S)
+            self.press(key)
 
     def until(self, words: str, after: int = 0, also: Callable[[], object] = lambda: True) -> None:
         """Wait until the words came out behind the first `after` bytes."""
