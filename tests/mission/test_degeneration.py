@@ -42,7 +42,7 @@ def _corpus() -> Mapping[str, str]:
     return {
         "prose": " ".join(DICE.choice(WORDS) for _ in range(8000)),
         "the readme": (ROOT / "README.md").read_text(),
-        "code": (ROOT / "orch/config.py").read_text() * 2,
+        "code": (ROOT / "orch/tools/files.py").read_text() * 2,
         "minified code": _minified(),
         "a table": "\n".join(rows),
         "a table with empty cells": "\n".join(f"| {n} |      |      |      |" for n in range(2000)),
