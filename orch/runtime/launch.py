@@ -103,10 +103,8 @@ class Launch:
 def begin(launch: Launch, started: ev.MissionStarted) -> tuple[MissionState, Result]:
     """Start a mission and run it to its end. Blocks; raises `UsageError` if it cannot start."""
     with shutdown.settled(), _proven(), MissionLock.acquire(launch.folder, launch.mission):
-        for before in survey.mission_ids(launch.folder)[
-            :1
-        ]:  # its run may have been killed, and left commands
-            end_survivors(before, launch.folder.mission(before).jobs)
+        for latest in survey.mission_ids(launch.folder)[:1]:  # its run may have been killed
+            end_survivors(latest, launch.folder.mission(latest).jobs)
         journal = Journal.create(launch.folder.mission(launch.mission))
         return _run(launch, journal, MissionState(), (started,))
 
