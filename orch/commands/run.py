@@ -68,7 +68,7 @@ def _show(form: Form, workspace: Path, screen: Screen, state: MissionState, resu
     with crash.contained(screen.complain):
         ci.append_summary(environment, state, result, screen.complain)
     with crash.contained(screen.complain):
-        words = closing(result) if result.mission is not None else ()
+        words = closing(result, workspace) if result.mission is not None else ()
     _tell(screen, result, words)
     with crash.contained(screen.complain):
         screen.annotate(ci.annotations(environment, state, result, workspace))

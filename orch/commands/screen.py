@@ -164,8 +164,8 @@ class Screen:
             self.complain(f"{file} cannot be written: {error.strerror or error}")
 
 
-def closing(result: Result) -> tuple[str, ...]:
-    """Return what a person is told at the end."""
+def closing(result: Result, workspace: Path) -> tuple[str, ...]:
+    """Return what a person is told at the end; paths are those of the shell that it was started from."""
     usage = result.usage
     cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd is not None else ""
     done = f"{result.todo.done}/{result.todo.total} done, {counted(result.issues.open, 'issue')} open"
@@ -176,10 +176,17 @@ def closing(result: Result) -> tuple[str, ...]:
     then = "run it with" if result.subtype is Outcome.PLANNED else "go on with"
     words = [head]
     if result.patch:
-        words.append(f"{counted(len(result.files_changed), 'file')} changed: {result.patch}")
+        words.append(
+            f"{counted(len(result.files_changed), 'file')} changed: {_from_here(workspace / result.patch)}"
+        )
     if result.next:
         words.append(f"{then}: {result.next}")
     return tuple(words)
+
+
+def _from_here(path: Path) -> Path:
+    path, here = path.absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def columns_of(outlet: Outlet) -> int:

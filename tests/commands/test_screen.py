@@ -228,3 +228,15 @@ def test_nothing_but_data_is_said_quietly(bench: Bench) -> None:
     with bench.served(play.mission(A)):
         assert bench.task("-q").err == ""
     assert "no goal" in bench.run("task", "-q").err
+
+
+@pytest.mark.parametrize("where", [".", ".."], ids=["inside", "from above"])
+@pytest.mark.usefixtures("sealing")
+def test_the_patch_is_named_as_the_shell_finds_it(bench: Bench, where: str) -> None:
+    """Relative to where orch was started, whatever the workspace is."""
+    here = (bench.workspace / where).resolve()
+    ended = bench.task("-C", str(bench.workspace), cwd=here)
+    (words,) = [line for line in ended.err.splitlines() if " changed: " in line]
+    named = words.rpartition("changed: ")[2]
+    assert not named.startswith("/")
+    assert (here / named).read_text().startswith("diff --git")
