@@ -13,7 +13,7 @@ from typing import Final
 from rich.style import Style
 
 from orch.mission.events import ItemOrigin
-from orch.mission.forecast import forecast
+from orch.mission.forecast import Forecast
 from orch.mission.state import (
     ItemStatus,
     MissionState,
@@ -239,9 +239,8 @@ def _calls(look: Look, flying: int, limit: int) -> str:
 # ---- what is left
 
 
-def left(look: Look) -> Line:
+def left(look: Look, known: Forecast) -> Line:
     """Return an estimate of the work that is left, with what it rests on."""
-    known = forecast(look.state)
     if not look.state.items:
         return [_label("left"), Piece("no estimate before there is a plan", pen.DIM)]
     if not known.open_items:
@@ -254,9 +253,8 @@ def left(look: Look) -> Line:
     return [_label("left"), Piece(work, pen.STRONG), Piece(basis, pen.DIM)]
 
 
-def path(look: Look) -> Line:
+def path(look: Look, known: Forecast) -> Line:
     """Return the longest chain of open items, the critical path; nothing where none is open."""
-    known = forecast(look.state)
     count = len(known.chain)
     if not count:
         return []

@@ -16,6 +16,7 @@ from typing import Final
 
 from rich.text import Text
 
+from orch.mission.forecast import forecast
 from orch.mission.state import Issue, MissionState, open_issues
 from orch.view import facts, pen, rows
 from orch.view.ending import ending
@@ -117,7 +118,8 @@ def _above(look: Look) -> list[_Ranked]:
     spent, issues = facts.spent(look), facts.issues(look)
     if not look.goes_on:
         return [*lines, *_facts(look, (spent, issues)), _GAP]
-    left, path = facts.left(look), facts.path(look)
+    known = forecast(look.state)
+    left, path = facts.left(look, known), facts.path(look, known)
     lines += _facts(look, (facts.queue(look), facts.gate(look)), (spent, issues))
     if look.is_wide and path:
         return [*lines, (_Rank.LEFT, facts.two(left, path, _SECOND_OF_WIDE)), _GAP]
